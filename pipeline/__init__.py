@@ -1,0 +1,3 @@
+"""Seekmake: raw Dolma text in, a trained, evaluated and exported DeepSeek-V3-style checkpoint out."""
+
+__version__ = "0.1.0"

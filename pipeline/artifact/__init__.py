@@ -1,0 +1,1 @@
+"""Artifacts: manifests, fingerprints, atomic publication, verification, lineage."""

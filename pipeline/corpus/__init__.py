@@ -1,0 +1,1 @@
+"""Raw text: where it comes from and how its records are read."""

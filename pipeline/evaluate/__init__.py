@@ -1,0 +1,1 @@
+"""How good a model is: losses, perplexities, bits per byte, expert load."""

@@ -1,0 +1,1 @@
+"""A folder that transformers loads, and text generated from it."""

@@ -1,0 +1,1 @@
+"""DeepSeek-V3 in plain torch, one noun a file, no parallelism inside."""

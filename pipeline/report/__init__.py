@@ -1,0 +1,1 @@
+"""Figures, tables and the scaling law over the finished stages."""

@@ -1,0 +1,1 @@
+"""From text to training rows: token blocks, the mixture, the packed shards, the loader."""
