@@ -1,0 +1,107 @@
+"""The digest of a step's code: its import closure, without comments, docstrings and formatting.
+
+Read from the source by `ast`; nothing is imported or run, so it costs milliseconds and works where torch is absent.
+An import made by name at run time (`importlib.import_module`) escapes it: this package has none.
+"""
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact.canonical import digest
+
+PACKAGE = "pipeline"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def code_files(module: str, root: Path = ROOT) -> dict[str, str]:
+    """The digest of every first-party file that a module imports, itself among them, by path below `root`."""
+    return {str(_path(name, root).relative_to(root)): _digest_of_file(_path(name, root)) for name in _closure(module, root)}
+
+
+def code_digest(files: dict[str, str]) -> str:
+    """One digest for a closure's files."""
+    return digest(files)
+
+
+def imports(path: Path, package: str) -> Iterator[str]:
+    """The modules that a source file imports, as absolute dotted names (also those within functions)."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(relative, package) if node.level else relative
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _closure(module: str, root: Path) -> list[str]:
+    seen: set[str] = set()
+    waiting = list(_with_parents(module))
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and _exists(name, root):
+            seen.add(name)
+            waiting.extend(_first_party(name, root))
+    return sorted(seen)
+
+
+def _first_party(module: str, root: Path) -> Iterable[str]:
+    path = _path(module, root)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for name in imports(path, package):
+        if name == PACKAGE or name.startswith(PACKAGE + "."):
+            yield from _with_parents(name)
+
+
+def _with_parents(module: str) -> Iterator[str]:
+    parts = module.split(".")
+    return (".".join(parts[: count + 1]) for count in range(len(parts)))
+
+
+def _path(module: str, root: Path) -> Path:
+    path = root.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _exists(module: str, root: Path) -> bool:
+    return _path(module, root).is_file()
+
+
+def _digest_of_file(path: Path) -> str:
+    return _digest_at(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=None)
+def _digest_at(path: Path, mtime_ns: int) -> str:
+    return hashlib.sha256(_outline(_parse(path, mtime_ns)).encode()).hexdigest()
+
+
+def _outline(node: Any) -> str:
+    """Write a syntax tree so that every Python version from 3.11 on writes the same (`ast.dump` does not)."""
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if name not in ("kind", "type_comment"))
+        filled = (f"{name}={_outline(value)}" for name, value in fields if value != [] and (value is not None or name == "value"))
+        return f"{type(node).__name__}({','.join(filled)})"
+    if isinstance(node, list):
+        # Strings that stand alone are docstrings: of modules, classes, functions and attributes.
+        return f"[{','.join(_outline(item) for item in node if not _is_bare_string(item))}]"
+    return repr(node)
+
+
+def _is_bare_string(line: ast.AST) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+
+
+def _tree(path: Path) -> ast.Module:
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=None)
+def _parse(path: Path, mtime_ns: int) -> ast.Module:
+    return ast.parse(path.read_bytes())

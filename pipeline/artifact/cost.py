@@ -1,0 +1,48 @@
+"""What a step cost: time, memory, and the programs that ran."""
+
+import os
+import platform
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import __version__
+
+REPORTED = (
+    "torch", "numpy", "transformers", "tokenizers", "safetensors", "pyarrow", "pandas", "zarr", "gigatoken", "isal",
+    "msgspec", "matplotlib", "deepspeed", "datasets",
+)  # fmt: skip
+
+
+class Meter:
+    """Measures from its creation on."""
+
+    def __init__(self) -> None:
+        self._started = datetime.now(UTC)
+        self._wall = time.perf_counter()
+        self._cpu = _cpu_seconds()
+
+    def read(self) -> dict[str, Any]:
+        """Wall and CPU seconds (children that ended included), peak resident memory of the largest process."""
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return {
+            "started": self._started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - self._wall, 3),
+            "cpu_seconds": round(_cpu_seconds() - self._cpu, 3),
+            "peak_rss_mib": max(usage.ru_maxrss for usage in usages) // 1024,
+            "host": platform.node(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python, of this package and of the libraries that were loaded."""
+    loaded = {name: getattr(sys.modules.get(name), "__version__", None) for name in REPORTED}
+    found = {name: str(version) for name, version in loaded.items() if version}
+    return {"python": platform.python_version(), "seekmake": __version__, **found}
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -1,0 +1,48 @@
+"""The fingerprint of an artifact: its settings, its code and the content of its inputs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.artifact.artifact import Artifact
+from pipeline.artifact.canonical import digest
+from pipeline.artifact.code import code_digest
+from pipeline.artifact.manifest import Source
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that decides an artifact's content. How it is computed (GPUs, workers, paths) is not in it."""
+
+    step: str
+    settings: Mapping[str, Any]
+    code_files: Mapping[str, str]
+    inputs: tuple[Source, ...]
+
+    @property
+    def code(self) -> str:
+        """The digest of the step's import closure."""
+        return code_digest(dict(self.code_files))
+
+    @property
+    def fingerprint(self) -> str:
+        """What a finished artifact is compared by."""
+        return digest({**self._made_of(), "code": self.code})
+
+    @property
+    def run(self) -> str:
+        """What an unfinished run is continued by: the code may change under it, settings and inputs may not."""
+        return digest(self._made_of())
+
+    def _made_of(self) -> dict[str, Any]:
+        inputs = [[source.role, source.artifact, source.content] for source in self.inputs]
+        return {"step": self.step, "settings": dict(self.settings), "inputs": inputs}
+
+
+def sources(inputs: Iterable[tuple[str, Artifact]]) -> tuple[Source, ...]:
+    """Describe input artifacts, by role and name, whatever order they come in."""
+    found = (
+        Source(role=role, artifact=one.name, content=one.manifest.content, fingerprint=one.manifest.fingerprint)
+        for role, one in inputs
+    )
+    return tuple(sorted(found, key=lambda source: (source.role, source.artifact)))

@@ -1,0 +1,51 @@
+"""What the workflow can know of an artifact before running: cheap enough to ask at parse time."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact.artifact import Artifact
+from pipeline.artifact.code import code_files
+from pipeline.artifact.files import ArtifactError
+from pipeline.artifact.fingerprint import Identity, sources
+from pipeline.artifact.manifest import MANIFEST, RECORD
+from pipeline.artifact.publish import declare
+from pipeline.artifact.verify import damage, recorded
+
+
+def is_current(
+    folder: Path, step: str, module: str, settings: Mapping[str, Any], inputs: Sequence[tuple[str, Path]]
+) -> bool:
+    """Whether an artifact is whole and was made of these settings, this code and the present content of its inputs.
+
+    Content decides, never the clock. The inputs are given as (role, folder); the caller makes sure that they are current.
+    """
+    record = recorded(folder)
+    if record is None or any(damage(folder, record)):
+        return False
+    try:
+        known = sources((role, Artifact.open(path / RECORD)) for role, path in inputs)
+    except ArtifactError:
+        return False
+    return Identity(step, settings, code_files(module), known).fingerprint == record.fingerprint
+
+
+def repairs_wanted(folder: Path) -> tuple[str, ...]:
+    """What was repaired in an artifact so far and what is missing or short in it now (by size).
+
+    Snakemake does not see an artifact's files. This text stands in the rule's `params`, so a lost file changes it, the
+    rule runs, and the step records the text: afterwards both agree again.
+    """
+    record = recorded(folder)
+    if record is None:
+        return ()
+    return (*record.repairs, *(f"{path} {what}" for path, what in damage(folder, record)))
+
+
+def restore_manifest(folder: Path) -> bool:
+    """Write a whole artifact's lost manifest again from its record. Returns whether there was need to."""
+    record = recorded(folder)
+    if record is None or (folder / MANIFEST).exists() or any(damage(folder, record)):
+        return False
+    declare(folder, record)
+    return True

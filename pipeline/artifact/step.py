@@ -1,0 +1,177 @@
+"""The contract of a step: do nothing if the artifact is there, else build it aside and swap it in."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact.artifact import Artifact
+from pipeline.artifact.build import Build
+from pipeline.artifact.code import code_files
+from pipeline.artifact.cost import Meter, versions
+from pipeline.artifact.files import ArtifactError
+from pipeline.artifact.fingerprint import Identity, sources
+from pipeline.artifact.lock import exclusive
+from pipeline.artifact.manifest import RECORD, Manifest
+from pipeline.artifact.publish import (
+    aside_folder, building_folder, declare, entries, seal, swap_in,
+)  # fmt: skip
+from pipeline.artifact.verify import HASHED_BYTES, damage, recorded
+
+Builder = Callable[[Build], Mapping[str, Any]]
+"""Writes an artifact's files below `build.folder` and returns its counts."""
+
+EXPENSIVE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run of a step, as its rule asks for it."""
+
+    step: str
+    module: str
+    """The step's module, whose import closure is its code."""
+    settings: Mapping[str, Any]
+    inputs: Sequence[tuple[str, Path]]
+    """Roles and manifests."""
+    output: Path
+    """The manifest to write."""
+    results: Path
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    repairs: tuple[str, ...] = ()
+    """What was found missing when the workflow was planned; recorded in the manifest."""
+    keeps: bool = False
+    """The step leaves files alone that a damaged copy of the same artifact still holds whole."""
+    resumes: bool = False
+    """The step continues an unfinished run by itself, and old runs are kept aside: training."""
+    rebuild: bool = False
+    """An expensive finished artifact may be built again."""
+
+    @property
+    def folder(self) -> Path:
+        """The artifact's folder."""
+        return self.output.parent
+
+    @property
+    def name(self) -> str:
+        """The artifact's name below the results folder."""
+        return self.folder.resolve().relative_to(self.results.resolve()).as_posix()
+
+
+def run(request: Request, builder: Builder) -> Manifest:
+    """Make the artifact of a request, or find it made, and write its manifest.
+
+    Raises ArtifactError if an input cannot be trusted or an expensive artifact would be made again unasked.
+    """
+    with exclusive(request.results, request.name):
+        inputs = [(role, Artifact.open(path)) for role, path in request.inputs]
+        identity = Identity(request.step, request.settings, code_files(request.module), sources(inputs))
+        found = _already_there(request, identity)
+        if found is None:
+            _refuse_to_rebuild(request, identity)
+            found = _build(request, identity, inputs, builder)
+        declare(request.folder, found)
+        return found
+
+
+def _already_there(request: Request, identity: Identity) -> Manifest | None:
+    """The record of complete data with this fingerprint: in place, sealed but not yet swapped in, or set aside."""
+    candidates = (
+        request.folder,
+        building_folder(request.folder, identity.run),
+        aside_folder(request.folder, identity.fingerprint),
+    )
+    for folder in candidates:
+        record = recorded(folder)
+        if record is None or record.fingerprint != identity.fingerprint:
+            continue
+        if any(damage(folder, record, HASHED_BYTES)):
+            continue
+        if record.repairs != request.repairs:
+            record = record.model_copy(update={"repairs": request.repairs})
+            seal(folder, record)
+        if folder != request.folder:
+            swap_in(folder, request.folder, keep_replaced=request.resumes)
+        return record
+    return None
+
+
+def _refuse_to_rebuild(request: Request, identity: Identity) -> None:
+    record = recorded(request.folder)
+    if record is None or request.rebuild or not request.resumes:
+        return
+    seconds = float(record.cost.get("seconds", 0.0))
+    if record.fingerprint != identity.fingerprint and seconds > EXPENSIVE_SECONDS:
+        raise ArtifactError(
+            f"{request.name} is finished and took {seconds / 3600:.1f} hours, but it was made with "
+            f"{_difference(record, identity)}. It is never rebuilt silently: put that back, "
+            f"or ask for it with --config rebuild={request.name}; the old run is then kept aside"
+        )
+
+
+def _difference(record: Manifest, identity: Identity) -> str:
+    if dict(record.settings) != dict(identity.settings):
+        keys = sorted(k for k in {*record.settings, *identity.settings} if record.settings.get(k) != identity.settings.get(k))
+        return f"other settings ({', '.join(keys)})"
+    if record.inputs != identity.inputs:
+        return "other inputs"
+    files = {**record.code_files, **identity.code_files}
+    changed = sorted(name for name in files if record.code_files.get(name) != identity.code_files.get(name))
+    return f"other code ({', '.join(changed)})"
+
+
+def _build(request: Request, identity: Identity, inputs: list[tuple[str, Artifact]], builder: Builder) -> Manifest:
+    building = building_folder(request.folder, identity.run)
+    kept = _prepare(request, identity, building)
+    meter = Meter()
+    roles = sorted({role for role, _ in inputs})
+    build = Build(
+        folder=building,
+        inputs={role: tuple(one for found, one in inputs if found == role) for role in roles},
+        execution=request.execution,
+        kept=kept,
+    )
+    counts = builder(build)
+    manifest = Manifest(
+        step=request.step,
+        name=request.name,
+        fingerprint=identity.fingerprint,
+        settings=dict(request.settings),
+        code=identity.code,
+        code_files=dict(identity.code_files),
+        inputs=identity.inputs,
+        files=entries(building),
+        counts=dict(counts),
+        cost=meter.read(),
+        versions=versions(),
+        repairs=request.repairs,
+    )
+    seal(building, manifest)
+    swap_in(building, request.folder, keep_replaced=request.resumes)
+    return manifest
+
+
+def _prepare(request: Request, identity: Identity, building: Path) -> frozenset[str]:
+    """Make the folder to build in. Returns the files in it that are already as they should be."""
+    record = recorded(request.folder)
+    if record is not None and record.fingerprint == identity.fingerprint and (request.keeps or request.resumes):
+        return _reopen(request.folder, building, record)
+    if building.exists() and not request.resumes:
+        shutil.rmtree(building)  # half-written by a process that died
+    building.mkdir(parents=True, exist_ok=True)
+    (building / RECORD).unlink(missing_ok=True)
+    return frozenset()
+
+
+def _reopen(folder: Path, building: Path, record: Manifest) -> frozenset[str]:
+    """Turn a damaged artifact back into a folder being built, without its broken files."""
+    broken = dict(damage(folder, record, HASHED_BYTES))
+    if building.exists():
+        shutil.rmtree(building)
+    (folder / RECORD).unlink()
+    os.rename(folder, building)
+    for path in broken:
+        (building / path).unlink(missing_ok=True)
+    return frozenset(entry.path for entry in record.files if entry.path not in broken)
