@@ -44,11 +44,11 @@ class MLASettings(Settings):
 class MoESettings(Settings):
     """A mixture-of-experts layer and how its load is balanced (section 2.1.2)."""
 
-    num_experts: Count
+    num_experts: Annotated[int, Field(ge=2)]
     """Routed experts of a layer."""
     top_k: Count
     """Routed experts of a token."""
-    num_shared_experts: Annotated[int, Field(ge=0)] = 1
+    num_shared_experts: Count = 1
     """Experts that every token passes; together they are one MLP of this many times `intermediate_size`."""
     intermediate_size: Size
     """Inner width of one expert."""
@@ -190,7 +190,7 @@ class ModelSettings(Settings):
     def _parts_agree(self) -> Self:
         if self.first_k_dense > self.num_layers:
             raise ValueError(
-                f"first_k_dense is {self.first_k_dense}, but num_layers is {self.num_layers}; write {self.num_layers} or less"
+                f"first_k_dense is {self.first_k_dense}, but num_layers is {self.num_layers}; write that or less"
             )
         yarn = self.rope.yarn
         if yarn is not None and self.max_position_embeddings > yarn.factor * yarn.original_max_position:
