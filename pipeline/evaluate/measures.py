@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-MIXTURE = "mixture"
-"""The name of the row that weighs all domains by their share of the training tokens."""
+MIXTURE = "(mixture)"
+"""The row that weighs all domains by their share of the training tokens; no domain can be called so."""
 
 
 @dataclass
@@ -38,13 +38,18 @@ class Tally:
         self.correct += int(correct.sum())
 
     def add_depth(self, depth: int, mask: np.ndarray, correct: np.ndarray, main_correct: np.ndarray) -> None:
-        """Count the scores of one MTP depth: arrays [rows, targets]; `main_correct` is the main model's on the same targets."""
+        """Count the scores of one MTP depth on the same rows: three arrays [rows, targets].
+
+        `correct` and `main_correct` are false at padding. Depth k at place i predicts what the main model predicts at
+        place i + 1 + k; where that is beyond the row, only the accuracy counts.
+        """
         for sums in (self.mtp_targets, self.mtp_correct, self.mtp_offered, self.mtp_accepted):
             sums.extend([0] * (depth + 1 - len(sums)))
+        offered = main_correct[:, depth + 1 :]
         self.mtp_targets[depth] += int(mask.sum())
-        self.mtp_correct[depth] += int((correct & mask).sum())
-        self.mtp_offered[depth] += int((main_correct & mask).sum())
-        self.mtp_accepted[depth] += int((correct & main_correct & mask).sum())
+        self.mtp_correct[depth] += int(correct.sum())
+        self.mtp_offered[depth] += int(offered.sum())
+        self.mtp_accepted[depth] += int((offered & correct[:, : offered.shape[1]]).sum())
 
 
 @dataclass(frozen=True)

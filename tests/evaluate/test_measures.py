@@ -31,19 +31,16 @@ def test_bits_per_byte_equal_a_computation_by_hand() -> None:
     assert found.accuracy == pytest.approx(2 / 5)
 
 
-def test_mtp_depths_are_counted_over_their_own_targets() -> None:
-    tally = _tally([[1.0, 1.0, 1.0]], [[1, 1, 1]], [[True, True, False]])
-    # depth 0 has two targets, those of the main model's second and third; the main model ranks the second first
-    tally.add_depth(
-        0, np.array([[True, True, False]]), np.array([[True, True, True]]), np.array([[True, False, False]])
-    )
+def test_mtp_depths_are_compared_with_the_main_model_on_the_same_targets() -> None:
+    tally = _tally([[1.0] * 4], [[1] * 4], [[True, True, False, True]])
+    main = np.array([[True, True, False, True]])
+    # depth 0 at places 0 to 3 predicts what the main model predicts at 1 to 4; the row ends before 4
+    tally.add_depth(0, np.full((1, 4), True), np.array([[True, True, False, True]]), main)
+    tally.add_depth(1, np.array([[True, True, True, False]]), np.array([[False, False, True, False]]), main)
     found = measure(tally)
-    assert found.mtp_accuracy == (1.0,)
-    assert found.mtp_acceptance == (1.0,)
-    tally.add_depth(0, np.array([[True, True, False]]), np.array([[False, True, True]]), np.array([[True, True, True]]))
-    found = measure(tally)
-    assert found.mtp_accuracy == (3 / 4,)
-    assert found.mtp_acceptance == (2 / 3,)
+    assert found.mtp_accuracy == (3 / 4, 1 / 3)
+    # the main model knows the targets of places 0 and 2 of depth 0, which got the first of them; of depth 1 that of place 1
+    assert found.mtp_acceptance == (1 / 2, 0.0)
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 9), st.integers(1, 9)), min_size=2, max_size=12), st.integers(1, 11))

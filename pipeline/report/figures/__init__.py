@@ -1,0 +1,1 @@
+"""The figures of a stage's report, one a module."""

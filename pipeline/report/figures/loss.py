@@ -1,0 +1,50 @@
+"""Training and validation loss against tokens, with what drove them: learning rate and gradient norm."""
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.evaluate.measures import MIXTURE
+from pipeline.report.curves import Curve, curve, of_domain
+from pipeline.report.figures.style import COLOURS, GREY, count_tokens, new_axes, new_figure
+
+
+def draw_loss(metrics: pa.Table, validation: pa.Table, stage: str, smoothing: float) -> Figure:
+    """Three panels over the tokens: losses, learning rate, gradient norm."""
+    figure = new_figure(8, 6.5)
+    loss, rate, norm = new_axes(figure, 3, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1, 1]})
+    window = max(1, round(smoothing * metrics.num_rows))
+    _draw_losses(loss, metrics, validation, window)
+    loss.set_title(f"{stage}: loss")
+    _draw_line(rate, curve(metrics, "lr"), "learning\nrate")
+    _draw_line(norm, curve(metrics, "grad_norm"), "gradient\nnorm")
+    norm.set_yscale("log")
+    count_tokens(norm)
+    figure.align_ylabels()
+    return figure
+
+
+def running_mean(run: Curve, window: int) -> Curve:
+    """Means over the last `window` steps, from the first whole window on."""
+    sums = np.cumsum(np.concatenate([[0.0], run.value]))
+    return Curve(run.step[window - 1 :], run.tokens[window - 1 :], (sums[window:] - sums[:-window]) / window)
+
+
+def _draw_losses(axes: Axes, metrics: pa.Table, validation: pa.Table, window: int) -> None:
+    main = curve(metrics, "next_token")
+    axes.plot(main.tokens, main.value, color=COLOURS[0], alpha=0.25, linewidth=0.7)
+    for number, name in enumerate(["next_token", *sorted(c for c in metrics.column_names if c.startswith("mtp_"))]):
+        smooth = running_mean(curve(metrics, name), window)
+        ahead = "next token" if number == 0 else f"{number + 1} tokens ahead (MTP {number})"
+        axes.plot(smooth.tokens, smooth.value, color=COLOURS[(0, 2, 3, 4)[number % 4]], label=f"training, {ahead}")
+    held_out = curve(of_domain(validation, MIXTURE), "nats_per_token")
+    axes.plot(held_out.tokens, held_out.value, "o-", color=COLOURS[1], markersize=4, label="validation, next token")
+    axes.set_ylabel("cross-entropy (nats per token)")
+    note = f"training: mean of {window} steps, single steps faint" if window > 1 else "training: single steps"
+    axes.legend(title=note, title_fontsize="small", loc="upper right")
+
+
+def _draw_line(axes: Axes, run: Curve, label: str) -> None:
+    axes.plot(run.tokens, run.value, color=GREY, linewidth=1)
+    axes.set_ylabel(label)
