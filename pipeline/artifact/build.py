@@ -16,6 +16,8 @@ class Build:
     """Write the artifact's files below this folder; it becomes the artifact when the step returns."""
     inputs: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
     """The artifacts to read, by role."""
+    files: tuple[Path, ...] = ()
+    """The user's own files to read."""
     execution: Mapping[str, Any] = field(default_factory=dict)
     """How to compute: workers, device. Never decides content."""
     kept: frozenset[str] = frozenset()

@@ -1,12 +1,14 @@
 """The fingerprint of an artifact: its settings, its code and the content of its inputs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.canonical import digest
 from pipeline.artifact.code import code_digest
+from pipeline.artifact.files import ArtifactError, sha256_of
 from pipeline.artifact.manifest import Source
 
 
@@ -39,10 +41,21 @@ class Identity:
         return {"step": self.step, "settings": dict(self.settings), "inputs": inputs}
 
 
-def sources(inputs: Iterable[tuple[str, Artifact]]) -> tuple[Source, ...]:
-    """Describe input artifacts, by role and name, whatever order they come in."""
-    found = (
+def sources(inputs: Iterable[tuple[str, Artifact]], files: Sequence[Path] = ()) -> tuple[Source, ...]:
+    """Describe input artifacts by role, name and content, and the user's own files by name and content.
+
+    Whatever order the artifacts come in, and wherever the files lie. Raises ArtifactError if a file is missing.
+    """
+    artifacts = [
         Source(role=role, artifact=one.name, content=one.manifest.content, fingerprint=one.manifest.fingerprint)
         for role, one in inputs
-    )
-    return tuple(sorted(found, key=lambda source: (source.role, source.artifact)))
+    ]
+    own = [_source_of_file(number, path) for number, path in enumerate(files)]
+    return (*sorted(artifacts, key=lambda source: (source.role, source.artifact)), *own)
+
+
+def _source_of_file(number: int, path: Path) -> Source:
+    if not path.is_file():
+        raise ArtifactError(f"{path} does not exist; put it back, or take it out of the settings")
+    content = sha256_of(path)
+    return Source(role="file", artifact=f"{number}:{path.name}", content=content, fingerprint=content)

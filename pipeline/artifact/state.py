@@ -12,20 +12,30 @@ from pipeline.artifact.manifest import MANIFEST, RECORD
 from pipeline.artifact.publish import declare
 from pipeline.artifact.verify import damage, recorded
 
+SMALL_BYTES = 64 << 20
+
 
 def is_current(
-    folder: Path, step: str, module: str, settings: Mapping[str, Any], inputs: Sequence[tuple[str, Path]]
+    folder: Path,
+    step: str,
+    module: str,
+    settings: Mapping[str, Any],
+    inputs: Sequence[tuple[str, Path]],
+    files: Sequence[Path] = (),
 ) -> bool:
     """Whether an artifact is whole and was made of these settings, this code and the present content of its inputs.
 
     Content decides, never the clock. The inputs are given as (role, folder); the caller makes sure that they are current.
+    The user's own files are read where they are small; of large ones the step itself finds out, so they count as changed.
     """
     record = recorded(folder)
     if record is None or any(damage(folder, record)):
         return False
     try:
-        known = sources((role, Artifact.open(path / RECORD)) for role, path in inputs)
-    except ArtifactError:
+        if sum(path.stat().st_size for path in files) > SMALL_BYTES:
+            return False
+        known = sources(((role, Artifact.open(path / RECORD)) for role, path in inputs), files)
+    except (ArtifactError, OSError):
         return False
     return Identity(step, settings, code_files(module), known).fingerprint == record.fingerprint
 

@@ -39,6 +39,8 @@ class Request:
     output: Path
     """The manifest to write."""
     results: Path
+    files: Sequence[Path] = ()
+    """The user's own files that the step reads."""
     execution: Mapping[str, Any] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
     """What was found missing when the workflow was planned; recorded in the manifest."""
@@ -67,7 +69,7 @@ def run(request: Request, builder: Builder) -> Manifest:
     """
     with exclusive(request.results, request.name):
         inputs = [(role, Artifact.open(path)) for role, path in request.inputs]
-        identity = Identity(request.step, request.settings, code_files(request.module), sources(inputs))
+        identity = Identity(request.step, request.settings, code_files(request.module), sources(inputs, request.files))
         found = _already_there(request, identity)
         if found is None:
             _refuse_to_rebuild(request, identity)
@@ -130,6 +132,7 @@ def _build(request: Request, identity: Identity, inputs: list[tuple[str, Artifac
     build = Build(
         folder=building,
         inputs={role: tuple(one for found, one in inputs if found == role) for role in roles},
+        files=tuple(request.files),
         execution=request.execution,
         kept=kept,
     )

@@ -1,0 +1,144 @@
+"""The command line: every step, and the tools to look at what the steps made."""
+
+import importlib
+import json
+import sys
+import typing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.artifact.artifact import Artifact
+from pipeline.artifact.files import ArtifactError
+from pipeline.artifact.lineage import trace as trace_lineage
+from pipeline.artifact.manifest import MANIFEST
+from pipeline.artifact.step import Request, run
+from pipeline.artifact.verify import damage
+from pipeline.settings.base import SettingsError
+from pipeline.steps import STEPS, Step
+
+app = typer.Typer(
+    name="pipeline",
+    help="Seekmake: from raw Dolma text to an exported DeepSeek-V3-style checkpoint. Steps are run by Snakemake.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _step_command(step: Step) -> Any:
+    def command(
+        manifests: Annotated[list[Path] | None, typer.Argument(help="The manifests of the input artifacts.")] = None,
+        output: Annotated[Path, typer.Option(help="The manifest to write; data go beside it.")] = ...,  # type: ignore[assignment]
+        results: Annotated[Path, typer.Option(help="The folder that artifacts' names begin below.")] = Path("results"),
+        settings: Annotated[str, typer.Option(help="What enters the identity, as JSON.")] = "{}",
+        execution: Annotated[str, typer.Option(help="How to compute, as JSON; never enters the identity.")] = "{}",
+        file: Annotated[list[Path] | None, typer.Option(help="One of the user's own files that the step reads.")] = None,
+        repairs: Annotated[str, typer.Option(help="What is known to be missing, as a JSON list.")] = "[]",
+        rebuild: Annotated[str, typer.Option(help="An expensive artifact that may be made again.")] = "",
+    ) -> None:
+        request = Request(
+            step=step.name,
+            module=step.module,
+            settings=json.loads(settings),
+            inputs=[(_role(path), path) for path in manifests or []],
+            output=output,
+            results=results,
+            files=file or [],
+            execution=json.loads(execution),
+            repairs=tuple(json.loads(repairs)),
+            keeps=step.keeps,
+            resumes=step.resumes,
+            rebuild=bool(rebuild) and output.parent == results / rebuild,
+        )
+        run(request, lambda build: _builder(step)(_parse(step, request.settings), build))
+
+    return command
+
+
+def _role(manifest: Path) -> str:
+    return STEPS[Artifact.open(manifest).manifest.step].role
+
+
+def _builder(step: Step) -> Any:
+    """The step's function. Imported only now: a step that finds its work done never waits for torch."""
+    return getattr(importlib.import_module(step.module), step.name)
+
+
+def _parse(step: Step, settings: Any) -> Any:
+    return typing.get_type_hints(_builder(step))["settings"].parse(settings)
+
+
+for _step in STEPS.values():
+    app.command(_step.name, help=_step.help, rich_help_panel="Steps (Snakemake runs them)")(_step_command(_step))
+
+
+@app.command(rich_help_panel="Tools")
+def trace(artifact: Annotated[Path, typer.Argument(help="An artifact's folder, such as results/train/demo.")]) -> None:
+    """Print what an artifact was made of, back to the raw files."""
+    manifest = Artifact.open(artifact / MANIFEST).manifest
+    typer.echo(f"{manifest.name}  {manifest.step}  {manifest.fingerprint[:12]}  {manifest.cost['started']}")
+    for ancestor in trace_lineage(artifact):
+        source = ancestor.source
+        state = "no longer there" if ancestor.manifest is None else "changed since" if ancestor.changed else ""
+        typer.echo(f"{'  ' * ancestor.depth}{source.role}  {source.artifact}  {source.content[:12]}  {state}".rstrip())
+        if source.role == "raw" and ancestor.manifest is not None:
+            for entry in ancestor.manifest.files:
+                typer.echo(f"{'  ' * (ancestor.depth + 1)}{entry.path}  {entry.size:,} bytes  sha256 {entry.sha256[:12]}")
+
+
+@app.command(rich_help_panel="Tools")
+def verify(
+    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts' folders, such as results/tokens/*/*.")],
+) -> None:
+    """Compare every file of artifacts with its recorded size and SHA-256."""
+    broken = 0
+    for folder in artifacts:
+        manifest = Artifact.open(folder / MANIFEST).manifest
+        found = list(damage(folder, manifest, hashed_bytes=sys.maxsize))
+        broken += len(found)
+        typer.echo(f"{manifest.name}: {len(manifest.files)} files, {len(found)} damaged")
+        for path, what in found:
+            typer.echo(f"  {path} {what}")
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Tools")
+def schema(folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("config/schema")) -> None:
+    """Write the JSON Schemas of the configuration files, for editors."""
+    from pipeline.settings.schema import write_schemas
+
+    for path in write_schemas(folder):
+        typer.echo(path)
+
+
+@app.command(rich_help_panel="Tools")
+def generate(
+    folder: Annotated[Path, typer.Argument(help="An exported model, such as results/export/demo.")],
+    prompt: Annotated[str, typer.Argument(help="The text to continue.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to add at most.")] = 100,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens of this share.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Another seed gives another text.")] = 0,
+) -> None:
+    """Continue a text with an exported model."""
+    from pipeline.export.generate import generate as generate_text
+
+    for piece in generate_text(folder, prompt, max_new_tokens, temperature, top_p, seed):
+        typer.echo(piece, nl=False)
+    typer.echo()
+
+
+def main() -> None:
+    """Run a command; what a user can mend is told in a sentence, not by a traceback."""
+    try:
+        app()
+    except (SettingsError, ArtifactError) as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Every artifact of a workflow: what makes it, of what, with which settings. Known before anything runs, without torch.
+
+The Snakefile's rules and the command line both read it, so they cannot disagree.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact.state import is_current, repairs_wanted
+from pipeline.corpus.blocks import blocks_of
+from pipeline.settings.base import Settings, execution_of, identity
+from pipeline.settings.data import mixture_step, pack_step, stage_blocks, validation_step
+from pipeline.settings.evaluation import EvaluateStep
+from pipeline.settings.export import ExportStep
+from pipeline.settings.project import Project
+from pipeline.settings.report import LadderStep, ReportStep
+from pipeline.settings.tokenizer import TokenizerStep
+from pipeline.settings.tokens import TokenizeStep
+from pipeline.settings.training import TrainStep
+from pipeline.steps import STEPS
+
+
+@dataclass(frozen=True)
+class Node:
+    """One artifact and how it is made."""
+
+    name: str
+    """Its folder below the results folder."""
+    step: str
+    settings: dict[str, Any]
+    """What enters its identity."""
+    execution: dict[str, Any]
+    """How it is computed."""
+    inputs: tuple[str, ...] = ()
+    """The artifacts that it is made of."""
+    files: tuple[Path, ...] = ()
+    """The user's own files that it is made of."""
+    gate: str | None = None
+    """The evaluation that must have passed before; decides when, not what."""
+
+
+class Graph:
+    """The artifacts of a workflow by name, each after those it is made of."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.results = Path(project.workflow.results)
+        self.nodes = {node.name: node for node in _nodes(project)}
+        self._current: dict[str, bool] = {}
+
+    def named(self, step: str) -> list[str]:
+        """The artifacts that a step makes."""
+        return [node.name for node in self.nodes.values() if node.step == step]
+
+    def folder(self, name: str) -> Path:
+        """Where an artifact lies."""
+        return self.results / name
+
+    def current(self, name: str) -> bool:
+        """Whether an artifact and all that it is made of are whole and as the settings, code and inputs want them."""
+        if name not in self._current:
+            self._current[name] = self._is_current(self.nodes[name])
+        return self._current[name]
+
+    def repairs(self, name: str) -> tuple[str, ...]:
+        """What was and is to be repaired in an artifact."""
+        return repairs_wanted(self.folder(name))
+
+    def _is_current(self, node: Node) -> bool:
+        if not all(self.current(name) for name in node.inputs):
+            return False
+        step = STEPS[node.step]
+        inputs = [(STEPS[self.nodes[name].step].role, self.folder(name)) for name in node.inputs]
+        return is_current(self.folder(node.name), node.step, step.module, node.settings, inputs, node.files)
+
+
+def _nodes(project: Project) -> Iterator[Node]:
+    raw = list(_download(project))
+    yield from raw
+    yield _tokenizer(project, [node.name for node in raw])
+    tokens = [_tokenize(project, node.name) for node in raw]
+    yield from tokens
+    before: str | None = None
+    for stage in project.stages:
+        yield from _stage(project, stage, [node.name for node in tokens], before)
+        before = f"evaluate/{stage}"
+    yield _ladder(project)
+    for stage in project.stages:
+        yield _report(project, stage)
+
+
+def _download(project: Project) -> Iterator[Node]:
+    for block in blocks_of(project.workflow):
+        name = f"raw/{block.step.domain}/{block.step.block}"
+        yield _node(name, "download", block.step, files=tuple(Path(path) for path in block.step.paths))
+
+
+def _tokenizer(project: Project, raw: list[str]) -> Node:
+    workflow = project.workflow
+    settings = TokenizerStep.of(workflow.tokenizer, workflow.domains, workflow.validation, workflow.max_line_bytes)
+    own = workflow.tokenizer.path
+    return _node("tokenizer", "tokenizer", settings, raw, files=(Path(own),) if own else ())
+
+
+def _tokenize(project: Project, raw: str) -> Node:
+    workflow = project.workflow
+    settings = TokenizeStep(
+        validation=workflow.validation,
+        max_line_bytes=workflow.max_line_bytes,
+        max_bad_fraction=workflow.max_bad_fraction,
+    )
+    return _node(raw.replace("raw/", "tokens/", 1), "tokenize", settings, [raw, "tokenizer"])
+
+
+def _stage(project: Project, name: str, tokens: list[str], before: str | None) -> Iterator[Node]:
+    stage = project.stages[name]
+    weights = project.weights(name)
+    used = [token for token in tokens if token.split("/")[1] in weights]
+    depth = stage.model.mtp_depth
+    yield _node(f"mixture/{name}", "mixture", mixture_step(stage.data, weights, stage.rows), used)
+    of_tokens = [*used, "tokenizer"]
+    validation = f"shards/{name}/validation"
+    yield _node(validation, "validation", validation_step(stage.data, weights, depth), of_tokens)
+    shards = []
+    for block in stage_blocks(stage.data, stage.rows):
+        shards.append(f"shards/{name}/{block.block}")
+        yield _node(
+            shards[-1], "pack", pack_step(stage.data, stage.rows, depth, block), [f"mixture/{name}", *of_tokens]
+        )
+    train = TrainStep(model=stage.model, training=stage.training, seq_len=stage.data.seq_len)
+    yield _node(
+        f"train/{name}",
+        "train",
+        train,
+        [*shards, validation, "tokenizer"],
+        execution={
+            "distributed": stage.distributed.model_dump(mode="json"),
+            "evaluation": stage.evaluation.model_dump(mode="json"),
+        },
+        gate=before,
+    )
+    yield _node(
+        f"evaluate/{name}",
+        "evaluate",
+        EvaluateStep(rows=stage.evaluation.rows, gate=stage.evaluation.gate),
+        [f"train/{name}", validation, f"mixture/{name}", *of_tokens],
+        execution={"device": stage.distributed.device, "batch_rows": stage.evaluation.batch_rows},
+    )
+    yield _node(
+        f"export/{name}",
+        "export",
+        ExportStep(**dict(project.workflow.export)),
+        [f"train/{name}", f"evaluate/{name}", "tokenizer"],
+    )
+
+
+def _ladder(project: Project) -> Node:
+    inputs = [f"{step}/{stage}" for stage in project.stages for step in ("train", "evaluate")]
+    return _node("ladder", "ladder", LadderStep(), inputs)
+
+
+def _report(project: Project, stage: str) -> Node:
+    inputs = [f"{step}/{stage}" for step in ("mixture", "train", "evaluate", "export")]
+    return _node(f"report/{stage}", "report", ReportStep(stage=stage), [*inputs, "ladder", "tokenizer"])
+
+
+def _node(
+    name: str,
+    step: str,
+    settings: Settings,
+    inputs: list[str] | None = None,
+    files: tuple[Path, ...] = (),
+    execution: dict[str, Any] | None = None,
+    gate: str | None = None,
+) -> Node:
+    how = {**execution_of(settings), **(execution or {})}
+    return Node(name, step, identity(settings), how, tuple(inputs or ()), files, gate)

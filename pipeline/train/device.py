@@ -1,0 +1,57 @@
+"""What a stage computes on, and how fast that could be at best."""
+
+import time
+
+import torch
+
+from pipeline.settings.base import SettingsError
+from pipeline.settings.training import TrainingSettings
+
+DENSE_BF16_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "B200": 2250e12}
+"""Peak dense bf16 FLOP/s by GPU, from NVIDIA's data sheets (H100, H200: SXM)."""
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device for `auto`, `cpu` or `cuda`. Raises SettingsError if a GPU is demanded and there is none."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("distributed.device: 'cuda': this machine shows no GPU to torch; write 'auto' or 'cpu'")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def compute_dtype(settings: TrainingSettings, device: torch.device) -> torch.dtype:
+    """The type of matrix products. Raises SettingsError for bf16 on a CPU, where it is slower than fp32."""
+    if settings.use_bf16 and device.type == "cpu":
+        raise SettingsError("training.use_bf16: true: on a CPU bf16 is slower than fp32; write false")
+    return torch.bfloat16 if settings.use_bf16 else torch.float32
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s that a model-FLOPs utilisation is measured against.
+
+    The data sheet's for known GPUs in bf16, else the rate of a large matrix product measured here and now.
+    """
+    if device.type == "cuda" and dtype == torch.bfloat16:
+        name = torch.cuda.get_device_name(device)
+        known = [flops for gpu, flops in DENSE_BF16_FLOPS.items() if gpu in name]
+        if known:
+            return known[0]
+    return _matmul_flops(device, dtype)
+
+
+def _matmul_flops(device: torch.device, dtype: torch.dtype, size: int = 1024, repeats: int = 5) -> float:
+    a, b = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(repeats + 1):
+        _wait(device)
+        start = time.perf_counter()
+        torch.mm(a, b)
+        _wait(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,122 @@
+"""The torch engine: forward, backward and update of one process. Another engine or layout has the same methods."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+
+from pipeline.model.balance import moe_layers, reset_counts, update_biases
+from pipeline.model.deepseek import DeepSeekV3
+from pipeline.settings.training import TrainingSettings
+from pipeline.train.checkpoint import random_state, restore_random_state
+from pipeline.train.optimizer import build_optimizer
+
+FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+"""Optimizer state by parameter name, so that another layout finds it."""
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """The losses of one step, means over its micro-batches."""
+
+    loss: float
+    """What was differentiated: the sum below with the MTP weight."""
+    next_token: float
+    mtp: tuple[float, ...]
+    sequence_balance: float
+    switch_balance: float
+
+
+class TorchEngine:
+    """Trains a model on one device."""
+
+    def __init__(self, model: DeepSeekV3, settings: TrainingSettings, device: torch.device, dtype: torch.dtype) -> None:
+        self.model = model.to(device).train()
+        self.device = device
+        self._settings = settings
+        self._dtype = dtype
+        self._optimizer = build_optimizer(self.model, settings)
+        self._prepare_state()
+
+    def accumulate(self, rows: torch.Tensor, pad_id: int, mtp_weight: float) -> StepLosses:
+        """Forward and backward of one global batch [rows, width], in micro-batches. Gradients are left in place."""
+        parts = rows.split(self._settings.micro_batch_size)
+        sums = torch.zeros(3 + 1 + self.model.settings.mtp_depth, dtype=torch.float64)
+        for part in parts:
+            with self._autocast():
+                losses = self.model.losses(part.to(self.device, non_blocking=True), pad_id)
+                total = losses.total(mtp_weight)
+            (total / len(parts)).backward()
+            scalars = (total, losses.next_token, losses.sequence_balance, losses.switch_balance, *losses.mtp)
+            sums += torch.stack([scalar.detach().double() for scalar in scalars]).cpu()
+        loss, next_token, sequence, switch, *mtp = (sums / len(parts)).tolist()
+        return StepLosses(loss, next_token, tuple(mtp), sequence, switch)
+
+    def clip(self) -> float:
+        """Scale the gradients down to `clip_grad_norm` and return their norm before, not finite if any was not."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_grad_norm)
+        return float(norm)
+
+    def update(self, lr: float, bias_speed: float) -> None:
+        """One optimizer step, and one step of the router biases towards even load."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._optimizer.step()
+        if bias_speed > 0:
+            update_biases(self.model, bias_speed)
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget gradients and expert counts."""
+        self._optimizer.zero_grad(set_to_none=True)
+        reset_counts(self.model)
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any process of the layout raised a flag: all of them then act alike."""
+        return flag
+
+    def max_expert_load(self) -> float:
+        """The busiest expert's tokens over the mean of its layer, at its worst over the layers, in the step so far."""
+        counts = [layer.expert_counts.double() for _, layer in moe_layers(self.model)]
+        return max((float(count.max() / count.mean().clamp(min=1e-9)) for count in counts), default=0.0)
+
+    def state(self) -> dict[str, Any]:
+        """Every tensor that a resumed run needs: weights, router biases, optimizer, random generators."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": {key: value for key, value in self._optimizer_state().items() if torch.is_tensor(value)},
+            "random": random_state(self.device),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a state whose tensors were loaded."""
+        self.model.load_state_dict(state["model"])
+        # Settings of the optimizer (betas, decay) come from the stage's file, its averages from the checkpoint.
+        optimizer = {**self._optimizer_state(), **state["optimizer"]}
+        set_optimizer_state_dict(self.model, self._optimizer, optimizer, options=FLAT)
+        restore_random_state(state["random"], self.device)
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        return get_optimizer_state_dict(self.model, self._optimizer, options=FLAT)
+
+    def _prepare_state(self) -> None:
+        """Give the optimizer its (zero) averages now, so that a checkpoint has somewhere to be loaded into."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = 0.0
+        for parameter in self.model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        self._optimizer.step()
+        for state in self._optimizer.state.values():
+            state["step"].zero_()
+        self.discard()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._dtype)
