@@ -76,6 +76,7 @@ class _Bad(Exception):
     """A line without a document: its kind, and what is wrong with it."""
 
     def __init__(self, kind: str, what: str) -> None:
+        """Say `what` for people, beside the kind for counting."""
         super().__init__(what)
         self.kind = kind
 
@@ -86,7 +87,7 @@ _decode = msgspec.json.Decoder(_Record).decode
 def read_documents(path: Path, bad: BadRecords, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Document]:
     """Read a .json.gz file's documents in order; lines without a document are counted in `bad`.
 
-    Blank lines are skipped. Only `id` and `text` are decoded: the other keys differ between sources and are not checked.
+    Blank lines are skipped. Only `id` and `text` are decoded: the other keys differ between sources.
     Raises ArtifactError if the file is missing, empty, truncated, or not gzip, when reading comes to the fault.
     """
     for line, data in _lines(path, bad, max_line_bytes):

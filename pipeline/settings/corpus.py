@@ -10,16 +10,14 @@ from pipeline.settings.base import Settings, SettingsError, execution
 
 MAX_LINE_BYTES = 80 << 20
 """Dolma has lines of up to 64 MiB of text; JSON escapes make them longer on disk."""
-EMBEDDED_DOMAINS = ("python_code", "docstrings", "language_reference", "readmes", "licences")
-"""The domains of the embedded sample."""
 EMBEDDED_SHARES = {
-    "python_code": 0.45,
-    "docstrings": 0.40,
-    "language_reference": 0.03,
+    "python_code": 0.36,
+    "docstrings": 0.55,
+    "language_reference": 0.02,
     "readmes": 0.05,
-    "licences": 0.07,
+    "licences": 0.02,
 }
-"""How the embedded sample's bytes are shared out: roughly as much as each domain has."""
+"""The domains of the embedded sample, and how its bytes are shared out: about as each of them has text."""
 
 
 class Domain(Settings):
@@ -39,7 +37,7 @@ class CorpusSettings(Settings):
     """Where the text comes from, and how much of it may be unreadable."""
 
     corpus: Literal["embedded", "local"] = "embedded"
-    """`embedded`: the sample made from what is installed with the project; `local`: the files in `domains.<name>.paths`."""
+    """`embedded`: a sample of what is installed with the project; `local`: the files in `domains.<name>.paths`."""
     corpus_bytes: int = Field(24_000_000, gt=0)
     """With `corpus: embedded`: at most so many bytes of text, over all domains."""
     files_per_block: int = Field(50, ge=1)
@@ -66,14 +64,17 @@ class DownloadStep(Settings):
     domain: str
     block: str
     """The block's number within its domain, for instance `0000`."""
+    files: tuple[str, ...]
+    """The block's files, relative to their domain's common folder: moving the corpus leaves nothing stale."""
     text_bytes: int | None = None
     """With `corpus: embedded`: at most so many bytes of text."""
-    files: tuple[str, ...] = ()
-    """The block's files, relative to their common folder: moving the corpus leaves nothing stale."""
+    sizes: tuple[int, ...] = ()
+    """With `corpus: local`: the files' sizes, so that a file that was replaced is noticed."""
     paths: tuple[str, ...] = execution(())
     """With `corpus: local`: where the files lie now, in the order of `files`."""
-    max_bad_fraction: float = Field(0.001, ge=0, le=1)
     max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1024)
+    max_bad_fraction: float = execution(0.001, ge=0, le=1)
+    """It decides whether there is a result, not which."""
 
 
 def normalize_weights(domains: Mapping[str, Domain]) -> dict[str, float]:
@@ -102,6 +103,6 @@ def embedded_bytes(domain: str, corpus_bytes: int) -> int:
     if domain not in EMBEDDED_SHARES:
         raise SettingsError(
             f"domains.{domain}: the embedded sample has no such domain; "
-            f"use {', '.join(EMBEDDED_DOMAINS)}, or set `corpus: local` and give the domain `paths`"
+            f"use {', '.join(EMBEDDED_SHARES)}, or set `corpus: local` and give the domain `paths`"
         )
     return int(corpus_bytes * EMBEDDED_SHARES[domain])
