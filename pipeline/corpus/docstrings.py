@@ -109,8 +109,9 @@ def _installed(name: str) -> Iterator[tuple[Path, str, str, str]]:
     distribution: Distribution = distributions()[name]
     found = (PurePosixPath(file) for file in distribution.files or ())
     kept = (str(path) for path in found if path.parts[0] == name and path.suffix == ".py" and _wanted(path))
+    version = distribution.version  # parses the metadata at each access
     for path in shuffled(kept):
-        yield Path(str(distribution.locate_file(path))), name, distribution.version, path
+        yield Path(str(distribution.locate_file(path))), name, version, path
 
 
 def _wanted(path: PurePosixPath) -> bool:

@@ -48,10 +48,11 @@ def _licence_files() -> Iterator[tuple[str, str, Path, str]]:
         yield PACKAGE, platform.python_version(), own, own.name
     for name, distribution in distributions().items():
         files = {str(file): file for file in distribution.files or () if _is_licence(file.name)}
+        version = distribution.version  # parses the metadata at each access
         for place in shuffled(files):
             path = Path(str(distribution.locate_file(files[place])))
             if path.is_file():
-                yield name, distribution.version, path, place
+                yield name, version, path, place
 
 
 def _is_licence(name: str) -> bool:
