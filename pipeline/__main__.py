@@ -15,7 +15,7 @@ from pipeline.artifact.lineage import trace as trace_lineage
 from pipeline.artifact.manifest import MANIFEST
 from pipeline.artifact.step import Request, run
 from pipeline.artifact.verify import damage
-from pipeline.settings.base import SettingsError
+from pipeline.settings.base import SettingsError, compose
 from pipeline.steps import STEPS, Step
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def _step_command(step: Step) -> Any:
             resumes=step.resumes,
             rebuild=bool(rebuild) and output.parent == results / rebuild,
         )
-        run(request, lambda build: _builder(step)(_parse(step, request.settings), build))
+        run(request, lambda build: _builder(step)(_parse(step, request), build))
 
     return command
 
@@ -66,8 +66,9 @@ def _builder(step: Step) -> Any:
     return getattr(importlib.import_module(step.module), step.name)
 
 
-def _parse(step: Step, settings: Any) -> Any:
-    return typing.get_type_hints(_builder(step))["settings"].parse(settings)
+def _parse(step: Step, request: Request) -> Any:
+    section = typing.get_type_hints(_builder(step))["settings"]
+    return section.parse(compose(request.settings, request.execution, section))
 
 
 for _step in STEPS.values():
@@ -136,8 +137,14 @@ def main() -> None:
     try:
         app()
     except (SettingsError, ArtifactError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}")
+
+
+def _fail(message: str) -> None:
+    typer.secho(f"Error: {message}", fg="red", err=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

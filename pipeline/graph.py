@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact.state import is_current, repairs_wanted
+from pipeline.artifact.manifest import MANIFEST, RECORD
+from pipeline.artifact.state import is_current, repairs_wanted, restore_manifest
 from pipeline.corpus.blocks import blocks_of
 from pipeline.settings.base import Settings, execution_of, identity
+from pipeline.settings.corpus import normalize_weights
 from pipeline.settings.data import mixture_step, pack_step, stage_blocks, validation_step
 from pipeline.settings.evaluation import EvaluateStep
 from pipeline.settings.export import ExportStep
 from pipeline.settings.project import Project
 from pipeline.settings.report import LadderStep, ReportStep
-from pipeline.settings.tokenizer import TokenizerStep
+from pipeline.settings.tokenizer import tokenizer_step
 from pipeline.settings.tokens import TokenizeStep
 from pipeline.settings.training import TrainStep
 from pipeline.steps import STEPS
@@ -64,6 +66,19 @@ class Graph:
             self._current[name] = self._is_current(self.nodes[name])
         return self._current[name]
 
+    def restore_manifests(self) -> None:
+        """Declare again what is there and current but lost its manifest."""
+        for name in self.nodes:
+            folder = self.folder(name)
+            if (folder / RECORD).exists() and not (folder / MANIFEST).exists() and self.current(name):
+                restore_manifest(folder)
+
+    def execution(self, name: str, workers: int) -> dict[str, Any]:
+        """How an artifact is computed on so many cores."""
+        node = self.nodes[name]
+        gate = {"gate": str(self.folder(node.gate) / MANIFEST)} if node.gate else {}
+        return {**node.execution, **gate, "workers": workers}
+
     def repairs(self, name: str) -> tuple[str, ...]:
         """What was and is to be repaired in an artifact."""
         return repairs_wanted(self.folder(name))
@@ -92,16 +107,18 @@ def _nodes(project: Project) -> Iterator[Node]:
 
 
 def _download(project: Project) -> Iterator[Node]:
-    for block in blocks_of(project.workflow):
-        name = f"raw/{block.step.domain}/{block.step.block}"
-        yield _node(name, "download", block.step, files=tuple(Path(path) for path in block.step.paths))
+    workflow = project.workflow
+    for domain, settings in workflow.domains.items():
+        for block in blocks_of(workflow, domain, settings):
+            files = tuple(Path(path) for path in block.step.paths)
+            yield _node(f"raw/{domain}/{block.name}", "download", block.step, files=files)
 
 
 def _tokenizer(project: Project, raw: list[str]) -> Node:
     workflow = project.workflow
-    settings = TokenizerStep.of(workflow.tokenizer, workflow.domains, workflow.validation, workflow.max_line_bytes)
-    own = workflow.tokenizer.path
-    return _node("tokenizer", "tokenizer", settings, raw, files=(Path(own),) if own else ())
+    weights = normalize_weights(workflow.domains)
+    settings = tokenizer_step(workflow.tokenizer, weights, workflow.validation, workflow.max_line_bytes)
+    return _node("tokenizer", "tokenizer", settings, raw)
 
 
 def _tokenize(project: Project, raw: str) -> Node:
@@ -138,6 +155,7 @@ def _stage(project: Project, name: str, tokens: list[str], before: str | None) -
         execution={
             "distributed": stage.distributed.model_dump(mode="json"),
             "evaluation": stage.evaluation.model_dump(mode="json"),
+            "weights": weights,
         },
         gate=before,
     )
@@ -145,7 +163,7 @@ def _stage(project: Project, name: str, tokens: list[str], before: str | None) -
         f"evaluate/{name}",
         "evaluate",
         EvaluateStep(rows=stage.evaluation.rows, gate=stage.evaluation.gate),
-        [f"train/{name}", validation, f"mixture/{name}", *of_tokens],
+        [f"train/{name}", validation, f"mixture/{name}", "tokenizer"],
         execution={"device": stage.distributed.device, "batch_rows": stage.evaluation.batch_rows},
     )
     yield _node(

@@ -57,6 +57,22 @@ def execution_of(section: Settings) -> dict[str, Any]:
     return _split(section, wanted=True)
 
 
+def compose(identity_part: Mapping[str, Any], execution_part: Mapping[str, Any], section: type[Settings]) -> dict[str, Any]:
+    """Put together again what `identity` and `execution_of` took apart, as plain data.
+
+    Keys of `execution_part` that are no execution fields of the section are left out.
+    """
+    plain = dict(identity_part)
+    for name, field in section.model_fields.items():
+        if name not in execution_part:
+            continue
+        if is_execution(field):
+            plain[name] = execution_part[name]
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings) and name in plain:
+            plain[name] = compose(plain[name], execution_part[name], field.annotation)
+    return plain
+
+
 def _split(section: Settings, wanted: bool) -> dict[str, Any]:
     plain = section.model_dump(mode="json")
     parts: dict[str, Any] = {}

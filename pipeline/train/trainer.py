@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.artifact.files import ArtifactError
 from pipeline.settings.training import TrainStep
 from pipeline.train.checkpoint import Position
 from pipeline.train.engine import StepLosses, TorchEngine
@@ -18,7 +19,7 @@ from pipeline.train.schedule import bias_update_speed, learning_rate, mtp_weight
 from pipeline.train.signals import Stopped, StopRequest
 
 
-class TrainingError(RuntimeError):
+class TrainingError(ArtifactError):
     """Training cannot go on. The message says at which step, why, and what to change."""
 
 

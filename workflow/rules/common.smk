@@ -1,0 +1,107 @@
+"""The settings, checked, and the functions that rules ask for what pipeline/graph.py knows."""
+
+import json
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+PROJECT_ROOT = Path(workflow.basedir).parent
+if str(PROJECT_ROOT) not in sys.path:
+    sys.path.insert(0, str(PROJECT_ROOT))
+
+from pipeline.artifact.canonical import canonical_json
+from pipeline.artifact.code import code_digest, code_files
+from pipeline.artifact.manifest import MANIFEST
+from pipeline.graph import Graph
+from pipeline.settings.base import SettingsError
+from pipeline.settings.project import load_project
+from pipeline.steps import STEPS
+
+try:
+    GRAPH = Graph(load_project(config, roots=[Path(), PROJECT_ROOT]))
+except SettingsError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = str(GRAPH.results)
+REBUILD = GRAPH.project.workflow.rebuild
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+NUMBER = r"\d{4}"
+
+# A manifest that was lost while its artifact is whole is written again at once; nothing has to run for it.
+if workflow.is_main_process:
+    GRAPH.restore_manifests()
+
+
+def manifest(name):
+    """The file that declares an artifact."""
+    return f"{RESULTS}/{name}/{MANIFEST}"
+
+
+def made(step):
+    """The manifests of all artifacts that a step makes."""
+    return [manifest(name) for name in GRAPH.named(step)]
+
+
+def node(output):
+    """The artifact that a rule's output, with its wildcards filled in, declares."""
+    return GRAPH.nodes[str(Path(output).parent.relative_to(RESULTS))]
+
+
+def needs(pattern):
+    """Input function: the manifests that the artifact of this name is made of.
+
+    For an artifact that is as it should be they are `ancient`: only content makes it run again, never a time stamp.
+    """
+
+    def manifests(wildcards):
+        name = pattern.format(**wildcards)
+        paths = [manifest(needed) for needed in GRAPH.nodes[name].inputs]
+        return ancient(paths) if paths and GRAPH.current(name) else paths
+
+    return manifests
+
+
+def files(pattern):
+    """Input function: the user's own files that the artifact of this name is made of."""
+
+    def paths(wildcards):
+        name = pattern.format(**wildcards)
+        own = [str(path) for path in GRAPH.nodes[name].files]
+        return ancient(own) if own and GRAPH.current(name) else own
+
+    return paths
+
+
+def gate(pattern):
+    """Input function: the evaluation that must have passed first; it decides when to run, never whether."""
+
+    def evaluation(wildcards):
+        before = GRAPH.nodes[pattern.format(**wildcards)].gate
+        return [ancient(manifest(before))] if before else []
+
+    return evaluation
+
+
+def settings(pattern):
+    """Params function: what enters the identity of the artifact of this name, as canonical JSON."""
+    return lambda wildcards: canonical_json(GRAPH.nodes[pattern.format(**wildcards)].settings)
+
+
+def code(step):
+    """The digest of a step's code: changes with its import closure, not with comments or formatting."""
+    return code_digest(code_files(STEPS[step].module))
+
+
+def repairs(pattern):
+    """Params function: what was found missing in the artifact of this name, as a JSON list."""
+    return lambda wildcards: json.dumps(GRAPH.repairs(pattern.format(**wildcards)))
+
+
+def execution(pattern):
+    """Params function: how the artifact of this name is computed, as JSON.
+
+    It takes `threads`, so Snakemake does not track it: another layout leaves nothing stale.
+    """
+    return lambda wildcards, threads: json.dumps(GRAPH.execution(pattern.format(**wildcards), threads))

@@ -1,0 +1,32 @@
+rule download:
+    input:
+        files=files("raw/{domain}/{block}"),
+    output:
+        f"{RESULTS}/raw/{{domain}}/{{block}}/{MANIFEST}",
+    log:
+        f"{LOGS}/raw/{{domain}}/{{block}}.log",
+    benchmark:
+        f"{BENCHMARKS}/raw/{{domain}}/{{block}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    params:
+        settings=settings("raw/{domain}/{block}"),
+        code=code("download"),
+        repairs=repairs("raw/{domain}/{block}"),
+        execution=execution("raw/{domain}/{block}"),
+        files=lambda wildcards, input: [f"--file={path}" for path in input.files],
+    message:
+        "Fetching {wildcards.domain} block {wildcards.block}"
+    shell:
+        "python -m pipeline download"
+        " {params.files:q}"
+        " --output {output:q}"
+        " --results {RESULTS:q}"
+        " --settings {params.settings:q}"
+        " --execution {params.execution:q}"
+        " --repairs {params.repairs:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,151 @@
+rule evaluate:
+    input:
+        manifests=needs("evaluate/{stage}"),
+    output:
+        f"{RESULTS}/evaluate/{{stage}}/{MANIFEST}",
+    log:
+        f"{LOGS}/evaluate/{{stage}}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate/{{stage}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=settings("evaluate/{stage}"),
+        code=code("evaluate"),
+        repairs=repairs("evaluate/{stage}"),
+        execution=execution("evaluate/{stage}"),
+    message:
+        "Evaluating {wildcards.stage}"
+    shell:
+        "python -m pipeline evaluate {input.manifests:q}"
+        " --output {output:q}"
+        " --results {RESULTS:q}"
+        " --settings {params.settings:q}"
+        " --execution {params.execution:q}"
+        " --repairs {params.repairs:q}"
+        " > {log:q} 2>&1"
+
+
+rule ladder:
+    input:
+        manifests=needs("ladder"),
+    output:
+        f"{RESULTS}/ladder/{MANIFEST}",
+    log:
+        f"{LOGS}/ladder.log",
+    benchmark:
+        f"{BENCHMARKS}/ladder.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("ladder"),
+        code=code("ladder"),
+        repairs=repairs("ladder"),
+        execution=execution("ladder"),
+    message:
+        "Fitting the scaling law"
+    shell:
+        "python -m pipeline ladder {input.manifests:q}"
+        " --output {output:q}"
+        " --results {RESULTS:q}"
+        " --settings {params.settings:q}"
+        " --execution {params.execution:q}"
+        " --repairs {params.repairs:q}"
+        " > {log:q} 2>&1"
+
+
+rule export:
+    input:
+        manifests=needs("export/{stage}"),
+    output:
+        f"{RESULTS}/export/{{stage}}/{MANIFEST}",
+    log:
+        f"{LOGS}/export/{{stage}}.log",
+    benchmark:
+        f"{BENCHMARKS}/export/{{stage}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=settings("export/{stage}"),
+        code=code("export"),
+        repairs=repairs("export/{stage}"),
+        execution=execution("export/{stage}"),
+    message:
+        "Exporting {wildcards.stage}"
+    shell:
+        "python -m pipeline export {input.manifests:q}"
+        " --output {output:q}"
+        " --results {RESULTS:q}"
+        " --settings {params.settings:q}"
+        " --execution {params.execution:q}"
+        " --repairs {params.repairs:q}"
+        " > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        manifests=needs("report/{stage}"),
+    output:
+        manifest=f"{RESULTS}/report/{{stage}}/{MANIFEST}",
+        loss=report(
+            f"{RESULTS}/report/{{stage}}/loss.svg",
+            caption="../report/loss.rst",
+            category="{stage}",
+        ),
+        domains=report(
+            f"{RESULTS}/report/{{stage}}/domains.svg",
+            caption="../report/domains.rst",
+            category="{stage}",
+        ),
+        experts=report(
+            f"{RESULTS}/report/{{stage}}/experts.svg",
+            caption="../report/experts.rst",
+            category="{stage}",
+        ),
+        mixture=report(
+            f"{RESULTS}/report/{{stage}}/mixture.svg",
+            caption="../report/mixture.rst",
+            category="{stage}",
+        ),
+        ladder=report(
+            f"{RESULTS}/report/{{stage}}/ladder.svg",
+            caption="../report/ladder.rst",
+            category="{stage}",
+        ),
+    log:
+        f"{LOGS}/report/{{stage}}.log",
+    benchmark:
+        f"{BENCHMARKS}/report/{{stage}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("report/{stage}"),
+        code=code("report"),
+        repairs=repairs("report/{stage}"),
+        execution=execution("report/{stage}"),
+    message:
+        "Drawing the report of {wildcards.stage}"
+    shell:
+        "python -m pipeline report {input.manifests:q}"
+        " --output {output.manifest:q}"
+        " --results {RESULTS:q}"
+        " --settings {params.settings:q}"
+        " --execution {params.execution:q}"
+        " --repairs {params.repairs:q}"
+        " > {log:q} 2>&1"
