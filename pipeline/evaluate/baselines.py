@@ -15,20 +15,6 @@ def unigram_nats(histogram: np.ndarray) -> np.ndarray:
     return math.log(math.fsum(counts)) - np.log(counts)
 
 
-def weighted_histogram(counts: dict[str, np.ndarray], tokens: dict[str, float]) -> np.ndarray:
-    """The histogram of a mixture: each domain's counts [vocabulary], scaled to the tokens that the mixture takes of it.
-
-    Raises ValueError if the mixture takes tokens of a domain that has none.
-    """
-    empty = [name for name, wanted in tokens.items() if wanted and not counts[name].sum()]
-    if empty:
-        raise ValueError(f"the mixture takes tokens of {', '.join(empty)}, whose histogram is empty")
-    return sum(
-        (counts[name] * (wanted / counts[name].sum()) for name, wanted in tokens.items() if wanted),
-        start=np.zeros(len(next(iter(counts.values())))),
-    )
-
-
 def unigram_bits_per_byte(nats: np.ndarray, targets: np.ndarray, text_bytes: int) -> float:
     """Bits per byte of the unigram model on the target ids, ends of documents included as they are for the model."""
     return float(nats[targets].sum()) / math.log(2) / text_bytes

@@ -1,7 +1,7 @@
 """From sums over scored tokens to the figures that people compare: loss, perplexity, bits per byte, accuracy."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,7 +61,8 @@ class Measures:
     perplexity: float
     """exp(nats_per_token)."""
     bits_per_byte: float
-    """Bits of all targets over the bytes of text they stand for: comparable between tokenizers. Ends of documents cost bits and bring no bytes."""
+    """Bits of all targets over the bytes of text they stand for: comparable between tokenizers.
+    Ends of documents cost bits and bring no bytes."""
     bits_per_byte_error: float
     """Standard error of `bits_per_byte` over the choice of validation rows (0 for a single row)."""
     bytes_per_token: float
@@ -70,8 +71,8 @@ class Measures:
     mtp_accuracy: tuple[float, ...]
     """Share of targets that MTP depth k (the token 2 + k places ahead) ranks first."""
     mtp_acceptance: tuple[float, ...]
-    """Share that depth k ranks first among the targets that the main model ranks first itself: how often greedy speculative
-    decoding would keep the draft where the main model continues as the text does (DeepSeek-V3, section 5.4.3)."""
+    """Share that depth k ranks first among the targets that the main model ranks first itself: how often greedy
+    speculative decoding keeps the draft where the main model goes on as the text does (DeepSeek-V3, section 5.4.3)."""
 
     def plain(self) -> dict[str, Any]:
         """As plain data, one key per figure."""
@@ -81,11 +82,10 @@ class Measures:
 def measure(tally: Tally) -> Measures:
     """The figures of one domain.
 
-    Raises ValueError if nothing was scored, or if the loss is not finite.
+    Raises ValueError if the loss is not finite.
     """
     nats, text_bytes = math.fsum(tally.row_nats), sum(tally.row_bytes)
-    if not tally.targets or not text_bytes:
-        raise ValueError("no text was scored; give the domain more validation documents or leave it out")
+    assert text_bytes, "a domain without text has no bits per byte"
     if not math.isfinite(nats):
         raise ValueError(f"the loss is {nats}; the weights are damaged or the training diverged")
     return Measures(
@@ -101,15 +101,12 @@ def measure(tally: Tally) -> Measures:
 
 
 def mix(domains: Mapping[str, Measures], weights: Mapping[str, float]) -> Measures:
-    """The figures of the training mixture: domains weighed by their share of the tokens (normalised to 1 over `domains`).
+    """The figures of the training mixture: domains weighed by their share of the tokens (shares are normalised).
 
     Bits per byte are the expected bits over the expected bytes of a token drawn from the mixture.
     Raises ValueError if no domain has a weight.
     """
-    total = math.fsum(weights.get(name, 0.0) for name in domains)
-    if not total > 0:
-        raise ValueError(f"none of the domains {sorted(domains)} has a weight in the mixture {dict(weights)}")
-    shares = {name: weights.get(name, 0.0) / total for name in domains}
+    shares = _normalized(domains, weights)
 
     def mean(figure: str) -> float:
         return math.fsum(shares[name] * getattr(domains[name], figure) for name in domains)
@@ -128,14 +125,30 @@ def mix(domains: Mapping[str, Measures], weights: Mapping[str, float]) -> Measur
     )
 
 
+def mix_bits_per_byte(
+    bits_per_byte: Mapping[str, float], domains: Mapping[str, Measures], weights: Mapping[str, float]
+) -> float:
+    """Another coder's bits per byte on the mixture, from those of the domains: weighed as `mix` weighs the model's."""
+    text_bytes = {n: share * domains[n].bytes_per_token for n, share in _normalized(domains, weights).items()}
+    return math.fsum(bits_per_byte[name] * part for name, part in text_bytes.items()) / math.fsum(text_bytes.values())
+
+
 def ratio_error(tops: Sequence[float], bottoms: Sequence[float]) -> float:
-    """Standard error of sum(tops) / sum(bottoms) over the choice of rows (Cochran, Sampling Techniques, section 6.4)."""
+    """Standard error of sum(tops) / sum(bottoms) over the choice of rows (Cochran 1977, section 6.4)."""
     top, bottom = np.asarray(tops, dtype=np.float64), np.asarray(bottoms, dtype=np.float64)
     rows = len(top)
     if rows < 2:
         return 0.0
     deviations = top - top.sum() / bottom.sum() * bottom
     return float(np.sqrt(rows / (rows - 1) * np.square(deviations).sum()) / bottom.sum())
+
+
+def _normalized(domains: Iterable[str], weights: Mapping[str, float]) -> dict[str, float]:
+    wanted = {name: weights.get(name, 0.0) for name in domains}
+    total = math.fsum(wanted.values())
+    if not total > 0:
+        raise ValueError(f"none of the domains {sorted(wanted)} has a weight in the mixture {dict(weights)}")
+    return {name: weight / total for name, weight in wanted.items()}
 
 
 def _perplexity(nats_per_token: float) -> float:

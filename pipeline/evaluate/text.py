@@ -1,4 +1,4 @@
-"""The text behind token ids, byte for byte: a row may begin and end within a character, which `decode` would replace."""
+"""The text behind token ids, byte for byte: a row may cut a character, which `decode` would replace."""
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -13,13 +13,17 @@ def token_texts(tokenizer: Tokenizer) -> list[bytes]:
     byte_of = {character: byte for byte, character in enumerate(byte_characters())}
     texts = []
     for number in range(len(silent)):
-        written = "" if silent[number] or number in added else tokenizer.id_to_token(number)
-        texts.append(b"" if silent[number] else added.get(number, bytes(byte_of[c] for c in written)))
+        if silent[number]:
+            texts.append(b"")
+        elif number in added:
+            texts.append(added[number])
+        else:
+            texts.append(bytes(byte_of[character] for character in tokenizer.id_to_token(number) or ""))
     return texts
 
 
 def byte_characters() -> list[str]:
-    """The character that byte-level BPE writes for each of the 256 bytes (GPT-2's table: visible Latin-1 stands for itself)."""
+    """The character that byte-level BPE writes for each byte: GPT-2's table, where visible ones are themselves."""
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     spare = iter(range(0x100, 0x200))
     return [chr(byte) if byte in visible else chr(next(spare)) for byte in range(256)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.artifact.files import ArtifactError
 from pipeline.evaluate.measures import MIXTURE, Measures, Tally, measure, mix
 from pipeline.model.deepseek import DeepSeekV3, Scores
 
@@ -34,22 +35,26 @@ def validate(
     most_rows: int | None = None,
     scored: Callable[[int], Any] | None = None,
 ) -> dict[str, Validated]:
-    """Score the first `most_rows` validation rows of each domain (all of them for None).
+    """Score the first `most_rows` validation rows of each domain (all of them for None); one without text is left out.
 
-    `rows` are arrays [rows, sequence + 1 + mtp_depth] by domain; `token_bytes` [vocabulary] are the bytes of text behind
-    each id; `scored` hears the number of rows of every batch done. The model is left in the mode it was in, its
-    training state (router counts, random numbers) untouched. Raises ValueError that names a domain without text or with
-    a loss that is not finite.
+    `rows` are arrays [rows, sequence + 1 + mtp_depth] by domain; `token_bytes` [vocabulary] are the bytes of text
+    behind each id; `scored` hears the number of rows of every batch done. The model is left in the mode it was in, its
+    training state (router counts, random numbers) untouched. Raises ArtifactError if no domain has text, or if a
+    loss is not finite.
     """
     training = model.training
     model.eval()
     try:
-        return {
+        found = {
             name: _domain(name, model, array[:most_rows], token_bytes, pad_id, batch_rows, scored)
             for name, array in rows.items()
         }
     finally:
         model.train(training)
+    with_text = {name: one for name, one in found.items() if one is not None}
+    if not with_text:
+        raise ArtifactError(f"none of the domains {sorted(rows)} has validation text; raise validation.fraction")
+    return with_text
 
 
 def validation_rows(
@@ -72,7 +77,7 @@ def _domain(
     pad_id: int,
     batch_rows: int,
     scored: Callable[[int], Any] | None,
-) -> Validated:
+) -> Validated | None:
     device = next(model.parameters()).device
     tally, experts = Tally(), None
     for start in range(0, len(rows), batch_rows):
@@ -83,10 +88,12 @@ def _domain(
         experts = counts if experts is None else experts + counts
         if scored is not None:
             scored(len(batch))
+    if not sum(tally.row_bytes):
+        return None
     try:
         measures = measure(tally)
     except ValueError as error:
-        raise ValueError(f"validation of {name}: {error}") from None
+        raise ArtifactError(f"validation of {name}: {error}") from None
     assert experts is not None
     return Validated(measures, len(rows), tally.targets, sum(tally.row_bytes), experts)
 

@@ -24,7 +24,7 @@ CURVE_POINTS = 6
 
 
 def ladder(settings: LadderStep, build: Build) -> dict[str, Any]:
-    """Fit and predict from the finished stages (roles `train` and `evaluate`, in the ladder's order).
+    """Fit and predict from the finished stages (roles `train` and `evaluate`).
 
     Writes ladder.json and points.parquet; the counts hold the headline prediction, or why there is none.
     Raises ArtifactError if an evaluation is not of the checkpoint that it stands beside.
@@ -72,7 +72,7 @@ def token_law(run: Curve, settings: LadderStep) -> dict[str, Any]:
 
 
 def headline(result: dict[str, Any], last: str) -> dict[str, Any]:
-    """The best-founded prediction: over stages where there are enough, else of the last stage's own curve, else why none."""
+    """The best-founded prediction: over stages if there are enough, else of the last stage's curve, else why none."""
     for basis, found in (("compute", result["compute"]), ("tokens", result["runs"][last])):
         if found.get("prediction"):
             return {"basis": basis, "of": found["of"], **found["prediction"]}

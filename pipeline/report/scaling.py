@@ -1,8 +1,8 @@
 """Power laws of loss: fit, and predict with an interval. Pure numpy, seeded.
 
 The law is L(x) = floor + scale * x^-exponent, of compute over stages or of tokens within one. It is fitted by variable
-projection: for a given exponent the rest is linear, so a search over one number finds the best of all three. Residuals are
-relative, which for small ones is the residual of log L that Hoffmann et al. (arXiv 2203.15556, appendix D.2) fit.
+projection: for a given exponent the rest is linear, so a search over one number finds the best of all three. Residuals
+are relative, which for small ones is the residual of log L that Hoffmann et al. (arXiv 2203.15556, appendix D.2) fit.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class PowerLaw:
     unit: float
     """Geometric mean of the fitted x, which keeps `scale` of the size of a loss."""
     spread: float
-    """Standard deviation of the relative residuals, freedom taken off; 0 where as many points as parameters were fitted."""
+    """Standard deviation of the relative residuals; 0 where as many points as parameters were fitted."""
 
     def at(self, x: np.ndarray | float) -> np.ndarray:
         """The loss at x."""
@@ -64,7 +64,8 @@ def fit(x: np.ndarray, loss: np.ndarray) -> PowerLaw:
 def predict(law: PowerLaw, fitted_x: np.ndarray, x: float, noise: float = 0.0, seed: int = 0) -> Prediction:
     """Predict the loss at x by a parametric bootstrap of the fit at `fitted_x`.
 
-    `noise` is the relative error of a measured loss as known otherwise; the larger of it and the spread of the residuals is drawn.
+    `noise` is the relative error of a measured loss as known otherwise; the larger of it and the residuals' spread
+    is drawn.
     Raises ValueError where neither is known: then there is no interval to give.
     """
     spread = max(law.spread, noise)

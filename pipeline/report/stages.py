@@ -28,17 +28,18 @@ class FinishedStage:
 
 
 def finished_stages(trained: Sequence[Artifact], evaluated: Sequence[Artifact]) -> list[FinishedStage]:
-    """Match evaluations with the runs they belong to, in the order of the runs.
+    """Match evaluations with the runs they belong to, ordered by their compute.
 
     Raises ArtifactError if a run has no evaluation, or one of another checkpoint.
     """
     by_name = {_stage(evaluation): evaluation for evaluation in evaluated}
     if set(by_name) != {_stage(train) for train in trained}:
         raise ArtifactError(
-            f"the runs {[train.name for train in trained]} and the evaluations {[e.name for e in evaluated]} are not of "
-            "the same stages; give both of every stage"
+            f"the runs {[train.name for train in trained]} and the evaluations {[e.name for e in evaluated]} "
+            "are not of the same stages; give both of every stage"
         )
-    return [_finished(train, by_name[_stage(train)]) for train in trained]
+    found = [_finished(train, by_name[_stage(train)]) for train in trained]
+    return sorted(found, key=lambda stage: (stage.flops, stage.name))
 
 
 def require_evaluation_of(train: Artifact, evaluation: Artifact) -> None:

@@ -11,11 +11,12 @@ class GateSettings(Settings):
     """What a stage must reach before the next one starts. Figures are those of the mixture, not of one domain."""
 
     below_unigram: bool = True
-    """The stage's bits per byte must lie below those of the unigram model of its own training tokens: it learned more than frequencies."""
+    """The stage's bits per byte must lie below those of the unigram model of its own training tokens."""
     max_bits_per_byte: float | None = Field(None, gt=0)
     """The most bits per byte the stage may end with. Null sets no such limit."""
     max_expert_violation: float | None = Field(None, gt=0)
-    """The most that the busiest expert of any layer may exceed the layer's mean load (0.5 is 50 % more). Null sets no such limit."""
+    """The most that the busiest expert of any layer may exceed its layer's mean load (0.5 is 50 % more).
+    Null sets no such limit."""
 
 
 class EvaluationSettings(Settings):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluate.baselines import gzip_bits_per_byte, unigram_bits_per_byte, unigram_nats, weighted_histogram
+from pipeline.evaluate.baselines import gzip_bits_per_byte, unigram_bits_per_byte, unigram_nats
 
 TEXT = (gzip.__doc__ or "").encode() * 20
 
@@ -21,17 +21,6 @@ def test_the_unigram_equals_a_direct_computation(training: list[int], targets: l
     nats = unigram_nats(np.bincount(training, minlength=10))
     assert unigram_bits_per_byte(nats, np.array(targets), 7) == pytest.approx(bits / 7)
     assert np.exp(-nats).sum() == pytest.approx(1)
-
-
-def test_domains_enter_the_histogram_by_their_tokens_in_the_mixture() -> None:
-    counts = {"code": np.array([3, 1, 0]), "prose": np.array([0, 0, 10]), "unused": np.array([9, 9, 9])}
-    found = weighted_histogram(counts, {"code": 8.0, "prose": 5.0, "unused": 0.0})
-    assert found.tolist() == [6.0, 2.0, 5.0]
-
-
-def test_a_domain_without_tokens_cannot_be_in_the_mixture() -> None:
-    with pytest.raises(ValueError, match="wiki"):
-        weighted_histogram({"wiki": np.zeros(3)}, {"wiki": 1.0})
 
 
 def test_gzip_equals_the_standard_library() -> None:

@@ -8,16 +8,19 @@ from matplotlib.figure import Figure
 
 from pipeline.evaluate.measures import MIXTURE
 from pipeline.report.curves import curve, of_domain
-from pipeline.report.figures.style import COLOURS, GREY, colour_of, count_tokens, label_rows, new_axes, new_figure
+from pipeline.report.figures.style import COLOURS, GREY, colour_of, count_tokens, house_style, label_rows
 
 
+@house_style
 def draw_validation(validation: pa.Table, stage: str) -> Figure:
     """One line a domain over the tokens, in the order of their ends, and the mixture in bold."""
-    figure = new_figure(8, 4.5)
-    (axes,) = new_axes(figure)
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
     domains = sorted(set(validation["domain"].to_pylist()) - {MIXTURE})
     lines = {name: curve(of_domain(validation, name), "bits_per_byte") for name in [*domains, MIXTURE]}
-    styles = {name: {**colour_of(number), "linewidth": 1.3} for number, name in enumerate(domains)}
+    styles: dict[str, dict[str, Any]] = {
+        name: {**colour_of(number), "linewidth": 1.3} for number, name in enumerate(domains)
+    }
     styles[MIXTURE] = {"color": GREY, "linestyle": "-", "linewidth": 3, "alpha": 0.7}
     for name in sorted(lines, key=lambda name: -lines[name].value[-1]):
         run = lines[name]
@@ -29,12 +32,13 @@ def draw_validation(validation: pa.Table, stage: str) -> Figure:
     return figure
 
 
+@house_style
 def draw_baselines(domains: Mapping[str, Mapping[str, Any]], mixture: Mapping[str, Any], stage: str) -> Figure:
     """One row a domain: the model, gzip and the unigram, each with its own colour and shape."""
     names = sorted(domains, key=lambda name: domains[name]["bits_per_byte"])
     rows = [*(domains[name] for name in names), mixture]
-    figure = new_figure(8, 1.6 + 0.42 * len(rows))
-    (axes,) = new_axes(figure)
+    figure = Figure(figsize=(8, 1.6 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
     for place, row in enumerate(rows):
         found = [row[key] for key in ("bits_per_byte", "gzip_bits_per_byte", "unigram_bits_per_byte")]
         axes.plot([min(found), max(found)], [place, place], color="#D0D0D0", linewidth=2, zorder=1)

@@ -8,16 +8,17 @@ from matplotlib.figure import Figure
 
 from pipeline.evaluate.load import shares
 from pipeline.report.curves import curve
-from pipeline.report.figures.style import COLOURS, GREY, count_tokens, new_axes, new_figure
+from pipeline.report.figures.style import COLOURS, GREY, count_tokens, house_style
 
 MOST_NUMBERS = 16
 """Up to so many experts each cell holds its number."""
 
 
+@house_style
 def draw_expert_load(layers: list[str], counts: np.ndarray, metrics: pa.Table, stage: str) -> Figure:
     """A heat map of `counts` [layers, experts] as multiples of the even share, and the busiest expert over the run."""
-    figure = new_figure(8, 3.4 + 0.4 * len(layers))
-    load, run = new_axes(figure, 2, 1, gridspec_kw={"height_ratios": [0.5 + 0.4 * len(layers), 2.2]})
+    figure = Figure(figsize=(8, 3.4 + 0.4 * len(layers)), layout="constrained")
+    load, run = figure.subplots(2, 1, gridspec_kw={"height_ratios": [0.5 + 0.4 * len(layers), 2.2]})
     _draw_map(load, layers, shares(counts) * counts.shape[1])
     load.set_title(f"{stage}: expert load on validation text, multiples of an even share")
     _draw_run(run, metrics)
@@ -35,14 +36,15 @@ def load_matrix(table: pa.Table, domain: str) -> tuple[list[str], np.ndarray]:
 
 
 def _draw_map(axes: Axes, layers: list[str], load: np.ndarray) -> None:
-    image = axes.imshow(load, cmap="PuOr_r", norm=TwoSlopeNorm(1.0, 0.0, max(2.0, load.max())), aspect="auto")
+    norm = TwoSlopeNorm(1.0, 0.0, max(2.0, float(load.max(initial=0.0))))
+    image = axes.imshow(load, cmap="PuOr_r", norm=norm, aspect="auto")
     axes.grid(visible=False)
     axes.set_yticks(range(len(layers)), layers)
     axes.set_xlabel("expert")
     if load.shape[1] <= MOST_NUMBERS:
         axes.set_xticks(range(load.shape[1]))
         for (layer, expert), value in np.ndenumerate(load):
-            far = abs(image.norm(value) - 0.5) > 0.3
+            far = abs(norm(value) - 0.5) > 0.3
             axes.text(
                 expert, layer, f"{value:.2f}", ha="center", va="center", color="white" if far else "black", fontsize=9
             )

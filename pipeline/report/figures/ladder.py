@@ -9,16 +9,17 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.report.figures.style import COLOURS, new_axes, new_figure
+from pipeline.report.figures.style import COLOURS, house_style
 from pipeline.report.scaling import PowerLaw
 
 UNITS = {"compute": "training compute (FLOPs)", "tokens": "training tokens of the run"}
 
 
+@house_style
 def draw_ladder(result: Mapping[str, Any], points: pa.Table) -> Figure:
     """The points, the fitted law as far as the prediction, and the prediction's interval; or why there is none."""
-    figure = new_figure(8, 4.5)
-    (axes,) = new_axes(figure)
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
     last = result["stages"][-1]["name"]
     basis = "compute" if "law" in result["compute"] else "tokens"
     found = result["compute"] if basis == "compute" else result["runs"][last]

@@ -4,22 +4,26 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from pipeline.evaluate.measures import MIXTURE
 from pipeline.report.curves import Curve, curve, of_domain
-from pipeline.report.figures.style import COLOURS, GREY, count_tokens, new_axes, new_figure
+from pipeline.report.figures.style import COLOURS, GREY, count_tokens, house_style
 
 
+@house_style
 def draw_loss(metrics: pa.Table, validation: pa.Table, stage: str, smoothing: float) -> Figure:
     """Three panels over the tokens: losses, learning rate, gradient norm."""
-    figure = new_figure(8, 6.5)
-    loss, rate, norm = new_axes(figure, 3, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1, 1]})
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    loss, rate, norm = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1, 1]})
     window = max(1, round(smoothing * metrics.num_rows))
     _draw_losses(loss, metrics, validation, window)
     loss.set_title(f"{stage}: loss")
     _draw_line(rate, curve(metrics, "lr"), "learning\nrate")
     _draw_line(norm, curve(metrics, "grad_norm"), "gradient\nnorm")
     norm.set_yscale("log")
+    norm.yaxis.set_major_formatter("{x:g}")
+    norm.yaxis.set_minor_formatter(NullFormatter())
     count_tokens(norm)
     figure.align_ylabels()
     return figure

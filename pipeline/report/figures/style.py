@@ -1,6 +1,7 @@
-"""One look for all figures: colours that colour-blind readers can tell apart, units on axes, the same bytes each time."""
+"""One look for all figures: colours that colour-blind readers can tell apart, the same bytes each time."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's palette, its yellow darkened so that lines can be seen on white."""
 DASHES = ("-", "--", ":", "-.")
 GREY = "#767676"
-SETTINGS = {
+SETTINGS: Any = {
     "svg.hashsalt": "seekmake",
     "svg.fonttype": "path",
     "font.size": 10,
@@ -23,26 +24,17 @@ SETTINGS = {
     "axes.axisbelow": True,
     "grid.color": "#E3E3E3",
     "legend.frameon": False,
-    "figure.constrained_layout.use": True,
 }
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches wide and high. No global state, no display."""
-    with matplotlib.rc_context(SETTINGS):
-        return Figure(figsize=(width, height), layout="constrained")
+house_style = matplotlib.rc_context(SETTINGS)
+"""Decorates every function that draws: the settings hold while it runs, and no longer."""
 
 
-def new_axes(figure: Figure, rows: int = 1, columns: int = 1, **layout: object) -> list[Axes]:
-    """The figure's axes in the house style, row by row."""
-    with matplotlib.rc_context(SETTINGS):
-        return list(figure.subplots(rows, columns, squeeze=False, **layout).flat)
-
-
+@house_style
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; as SVG without date, so that equal figures are equal files."""
-    with matplotlib.rc_context(SETTINGS):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=110)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=110)
 
 
 def colour_of(number: int) -> dict[str, str]:
