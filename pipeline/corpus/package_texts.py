@@ -37,8 +37,7 @@ def licences() -> Iterator[Text]:
 
 
 def _long_description(distribution: Distribution) -> str:
-    payload = distribution.metadata.get_payload()
-    return payload if isinstance(payload, str) and payload.strip() else distribution.metadata.get("Description", "")
+    return str(distribution.metadata.json.get("description") or "")
 
 
 def _licence_files() -> Iterator[tuple[str, str, Path, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from isal import igzip, isal_zlib
+from isal import igzip, igzip_lib
 
 from pipeline.artifact.files import ArtifactError
 from pipeline.settings.corpus import MAX_LINE_BYTES
@@ -133,7 +133,7 @@ def _lines(path: Path, bad: BadRecords, max_line_bytes: int) -> Iterator[tuple[i
             raise ArtifactError(
                 f"{path} is empty (0 bytes), not even a gzip header; fetch it again or take it off the list"
             )
-        with igzip.open(path, "rb") as file:
+        with igzip.open(path, "rb") as file:  # type: ignore[no-untyped-call]
             number = 0
             while data := file.readline(max_line_bytes + 1):
                 number += 1
@@ -147,7 +147,7 @@ def _lines(path: Path, bad: BadRecords, max_line_bytes: int) -> Iterator[tuple[i
         raise ArtifactError(f"{path} does not exist; fetch it again or take it off the list") from None
     except EOFError:
         raise ArtifactError(f"{path} is a truncated gzip file; fetch it again") from None
-    except (igzip.BadGzipFile, isal_zlib.error, zlib.error, OSError) as error:
+    except (igzip_lib.IsalError, zlib.error, OSError) as error:  # type: ignore[misc]  # the stub forgets its base class
         raise ArtifactError(f"{path} is not a sound gzip file ({error}); fetch it again") from None
 
 

@@ -51,7 +51,7 @@ class Encoder:
     @property
     def name(self) -> str:
         """The engine in use: `gigatoken` or `tokenizers`."""
-        return self.report["engine"]
+        return str(self.report["engine"])
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Encode texts: one uint32 array each, without special tokens.

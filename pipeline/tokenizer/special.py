@@ -41,11 +41,11 @@ def special_ids(tokenizer: Tokenizer) -> SpecialIds:
 
     Raises ArtifactError if it does not have all of them.
     """
-    ids = [tokenizer.token_to_id(name) for name in SPECIAL_TOKENS]
-    missing = [name for name, number in zip(SPECIAL_TOKENS, ids, strict=True) if number is None]
+    found = {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}
+    missing = [name for name, number in found.items() if number is None]
     if missing:
         raise ArtifactError(
             f"the tokenizer has no special token {', '.join(missing)}; add it to `added_tokens` of its tokenizer.json "
             "with `special: true`, or leave `tokenizer.path` out so that one is trained"
         )
-    return SpecialIds(*ids)
+    return SpecialIds(*(number for number in found.values() if number is not None))
