@@ -79,6 +79,6 @@ def rotate(x: Tensor, by: Rotation) -> tuple[Tensor, Tensor]:
     The pairs' first components come first and their second ones after, [B, S, H, dim / 2] each: products of queries
     and keys do not depend on that order, and the caller concatenates anyway. The turn itself is in fp32.
     """
-    first, second = x[..., 0::2].float(), x[..., 1::2].float()
+    first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = by.cos[:, None, :], by.sin[:, None, :]  # [S, 1, dim / 2], the same for all heads
     return (first * cos - second * sin).to(x.dtype), (second * cos + first * sin).to(x.dtype)
