@@ -1,7 +1,5 @@
 """Multi-head latent attention (arXiv 2412.19437, section 2.1.1)."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +11,8 @@ from pipeline.settings.model import MLASettings, RopeSettings
 
 LATENT_EPS = 1e-6
 """The eps of the norms on the compressed query and key: fixed in DeepSeek-V3, whatever `rms_norm_eps` is."""
+NO_KERNEL = ("No available kernel", "No viable backend")
+"""How torch says that none of the allowed kernels can do it."""
 FUSED_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
 
 
@@ -61,24 +61,25 @@ class Attention(nn.Module):
         value and key is padded with zeros, which change no product.
         """
         width, wanted = max(query.shape[-1], value.shape[-1]), value.shape[-1]
-        padded = (_widen(part, width).transpose(1, 2) for part in (query, key, value))
-        with self._kernels():
-            out = _attend_fused_or_explain(*padded, scale=self.scale)
-        return out.transpose(1, 2)[..., :wanted]
-
-    def _kernels(self) -> AbstractContextManager[None]:
-        return sdpa_kernel(FUSED_KERNELS) if self.mla.use_flash_mla else nullcontext()
+        query, key, value = (_widen(part, width).transpose(1, 2) for part in (query, key, value))
+        attend = _attend_by_fused_kernel if self.mla.use_flash_mla else _attend_by_any_kernel
+        return attend(query, key, value, self.scale).transpose(1, 2)[..., :wanted]
 
 
 def _widen(x: Tensor, width: int) -> Tensor:
     return F.pad(x, (0, width - x.shape[-1])) if x.shape[-1] < width else x
 
 
-def _attend_fused_or_explain(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+def _attend_by_any_kernel(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+
+
+def _attend_by_fused_kernel(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     try:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        with sdpa_kernel(FUSED_KERNELS):
+            return _attend_by_any_kernel(query, key, value, scale)
     except RuntimeError as error:
-        if "No available kernel" not in str(error):
+        if not any(words in str(error) for words in NO_KERNEL):
             raise
         raise RuntimeError(
             f"model.mla.use_flash_mla is true, but {query.device} has no fused attention kernel for head size"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -154,7 +154,9 @@ class DeepSeekV3(nn.Module):
             x = self._run(block, block.mlp, (x, by), mask, routed)
         return self.norm(x)
 
-    def _run(self, layer: nn.Module, mlp: nn.Module, arguments: tuple, mask: Tensor, routed: list[Routed]) -> Tensor:
+    def _run(
+        self, layer: nn.Module, mlp: nn.Module, arguments: tuple[Any, ...], mask: Tensor, routed: list[Routed]
+    ) -> Tensor:
         """Run a layer, which returns hidden states and routing; count its routing once, however often it runs."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
             x, routing = checkpoint(layer, *arguments, use_reentrant=False)

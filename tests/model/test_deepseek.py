@@ -98,7 +98,8 @@ def test_scores_agree_with_the_losses_and_leave_padding_out(make_model, rows):
 
     assert scores.nats.shape == scores.correct.shape == scores.mask.shape == (2, 16)
     assert torch.equal(scores.mask, rows[:, 1:17] != PAD)
-    assert not scores.nats[~scores.mask].any() and not scores.correct[~scores.mask].any()
+    assert not scores.nats[~scores.mask].any()
+    assert not scores.correct[~scores.mask].any()
     torch.testing.assert_close(scores.nats.sum() / scores.mask.sum(), losses.next_token)
     plain = plain_predictions(model, rows)
     for correct, mask, (logits, targets) in zip(
