@@ -99,8 +99,9 @@ def _score(
 
 def _targets(rows: np.ndarray, mtp_depth: int, pad_id: int) -> np.ndarray:
     """The ids that the main model predicts in a domain's rows, one after the other."""
-    targets: np.ndarray = rows[:, 1 : rows.shape[1] - mtp_depth]
-    return targets[targets != pad_id]
+    predicted = rows[:, 1 : rows.shape[1] - mtp_depth]
+    targets: np.ndarray = predicted[predicted != pad_id]
+    return targets
 
 
 def _baselines(targets: np.ndarray, text: bytes, unigram: np.ndarray) -> dict[str, float]:

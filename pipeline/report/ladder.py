@@ -65,9 +65,10 @@ def token_law(run: Curve, settings: LadderStep) -> dict[str, Any]:
         run.tokens.astype(np.float64), run.value, float(run.tokens[-1] * settings.growth), 0.0, settings.seed
     )
     found["of"] = f"{settings.growth:g} times the tokens of this run"
-    found["notes"].append(
-        "one run under one learning-rate schedule: where it was heading, not what a longer run would reach"
-    )
+    found["notes"] += [
+        "one run under one learning-rate schedule: where it was heading, not what a longer run would reach",
+        "on the rows that training validates on, which may be fewer than the evaluation's",
+    ]
     return found
 
 

@@ -28,7 +28,7 @@ def draw_validation(validation: pa.Table, stage: str) -> Figure:
     axes.set_ylabel("bits per byte, validation")
     axes.set_title(f"{stage}: validation by domain")
     count_tokens(axes)
-    axes.legend(title="at the last validation", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(title="at the last validation", alignment="left", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -48,7 +48,15 @@ def draw_baselines(domains: Mapping[str, Mapping[str, Any]], mixture: Mapping[st
         ("gzip_bits_per_byte", "gzip -9", "s", COLOURS[4]),
         ("unigram_bits_per_byte", "unigram of the training tokens", "D", COLOURS[1]),
     ):
-        axes.plot([row[key] for row in rows], range(len(rows)), marker, color=colour, label=label, markersize=7)
+        axes.plot(
+            [row[key] for row in rows],
+            range(len(rows)),
+            marker,
+            color=colour,
+            label=label,
+            markersize=7,
+            zorder=3 if key == "bits_per_byte" else 2,
+        )
     label_rows(axes, [*names, "mixture"])
     axes.set_ylim(len(rows) - 0.4, -0.8)
     axes.set_xlim(left=0)

@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from pipeline.evaluate.load import shares
 from pipeline.report.curves import curve
 from pipeline.report.figures.style import COLOURS, GREY, count_tokens, house_style
 
@@ -15,24 +14,34 @@ MOST_NUMBERS = 16
 
 
 @house_style
-def draw_expert_load(layers: list[str], counts: np.ndarray, metrics: pa.Table, stage: str) -> Figure:
-    """A heat map of `counts` [layers, experts] as multiples of the even share, and the busiest expert over the run."""
+def draw_expert_load(layers: list[str], shares: np.ndarray, metrics: pa.Table, stage: str) -> Figure:
+    """A heat map of `shares` [layers, experts] as multiples of the even one, and the busiest expert over the run."""
+    if not layers:
+        figure = Figure(figsize=(8, 1), layout="constrained")
+        figure.text(0.5, 0.5, f"{stage} has no expert layers", ha="center")
+        return figure
     figure = Figure(figsize=(8, 3.4 + 0.4 * len(layers)), layout="constrained")
     load, run = figure.subplots(2, 1, gridspec_kw={"height_ratios": [0.5 + 0.4 * len(layers), 2.2]})
-    _draw_map(load, layers, shares(counts) * counts.shape[1])
+    _draw_map(load, layers, shares * shares.shape[1])
     load.set_title(f"{stage}: expert load on validation text, multiples of an even share")
     _draw_run(run, metrics)
     return figure
 
 
 def load_matrix(table: pa.Table, domain: str) -> tuple[list[str], np.ndarray]:
-    """A domain's rows of expert_load.parquet as layers and counts [layers, experts]."""
+    """A domain's rows of expert_load.parquet as the layers' names and shares [layers, experts]."""
     rows = [row for row in table.to_pylist() if row["domain"] == domain]
     layers = list(dict.fromkeys(row["layer"] for row in rows))
-    counts = np.zeros((len(layers), 1 + max(row["expert"] for row in rows)))
+    part = np.zeros((len(layers), 1 + max((row["expert"] for row in rows), default=-1)))
     for row in rows:
-        counts[layers.index(row["layer"]), row["expert"]] = row["tokens"]
-    return layers, counts
+        part[layers.index(row["layer"]), row["expert"]] = row["share"]
+    return [layer_label(layer) for layer in layers], part
+
+
+def layer_label(name: str) -> str:
+    """What people call a layer: `layers.3.mlp` is layer 3, `mtp.0.block.mlp` is MTP 1."""
+    kind, number = name.split(".")[:2]
+    return f"MTP {int(number) + 1}" if kind == "mtp" else f"layer {number}"
 
 
 def _draw_map(axes: Axes, layers: list[str], load: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from pipeline.report.figures.style import COLOURS, house_style
 from pipeline.report.scaling import PowerLaw
@@ -16,18 +17,20 @@ UNITS = {"compute": "training compute (FLOPs)", "tokens": "training tokens of th
 
 
 @house_style
-def draw_ladder(result: Mapping[str, Any], points: pa.Table) -> Figure:
-    """The points, the fitted law as far as the prediction, and the prediction's interval; or why there is none."""
+def draw_ladder(result: Mapping[str, Any], points: pa.Table, stage: str) -> Figure:
+    """The points, the fitted law as far as the prediction, and its interval; or why there is none.
+
+    With too few stages for a law over compute: the learning curve of `stage`.
+    """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    last = result["stages"][-1]["name"]
     basis = "compute" if "law" in result["compute"] else "tokens"
-    found = result["compute"] if basis == "compute" else result["runs"][last]
+    found = result["compute"] if basis == "compute" else result["runs"][stage]
     chosen = points.filter(pc.equal(points["basis"], basis))
-    chosen = chosen if basis == "compute" else chosen.filter(pc.equal(chosen["stage"], last))
+    chosen = chosen if basis == "compute" else chosen.filter(pc.equal(chosen["stage"], stage))
     x, loss = chosen["x"].to_numpy(), chosen["bits_per_byte"].to_numpy()
     axes.plot(
-        x, loss, "o", color=COLOURS[0], label="finished stages" if basis == "compute" else f"validations of {last}"
+        x, loss, "o", color=COLOURS[0], label="finished stages" if basis == "compute" else f"validations of {stage}"
     )
     if basis == "compute":
         for name, place, value in zip(chosen["stage"].to_pylist(), x, loss, strict=True):
@@ -35,10 +38,14 @@ def draw_ladder(result: Mapping[str, Any], points: pa.Table) -> Figure:
     if "law" in found:
         _draw_law(axes, found, x)
     axes.set_xscale("log")
+    if basis == "tokens":
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(EngFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(UNITS[basis])
     axes.set_ylabel("bits per byte, validation")
     axes.set_title(
-        "Scaling over the finished stages" if basis == "compute" else f"{last}: learning curve (not a scaling law)"
+        "Scaling over the finished stages" if basis == "compute" else f"{stage}: learning curve (not a scaling law)"
     )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(title=found.get("missing"), title_fontsize="small", loc="upper right")

@@ -1,5 +1,7 @@
 """Training and validation loss against tokens, with what drove them: learning rate and gradient norm."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
@@ -38,7 +40,9 @@ def running_mean(run: Curve, window: int) -> Curve:
 def _draw_losses(axes: Axes, metrics: pa.Table, validation: pa.Table, window: int) -> None:
     main = curve(metrics, "next_token")
     axes.plot(main.tokens, main.value, color=COLOURS[0], alpha=0.25, linewidth=0.7)
-    for number, name in enumerate(["next_token", *sorted(c for c in metrics.column_names if c.startswith("mtp_"))]):
+    for number, name in enumerate(
+        ["next_token", *sorted(c for c in metrics.column_names if re.fullmatch(r"mtp_\d+", c))]
+    ):
         smooth = running_mean(curve(metrics, name), window)
         ahead = "next token" if number == 0 else f"{number + 1} tokens ahead (MTP {number})"
         axes.plot(smooth.tokens, smooth.value, color=COLOURS[(0, 2, 3, 4)[number % 4]], label=f"training, {ahead}")
@@ -46,7 +50,7 @@ def _draw_losses(axes: Axes, metrics: pa.Table, validation: pa.Table, window: in
     axes.plot(held_out.tokens, held_out.value, "o-", color=COLOURS[1], markersize=4, label="validation, next token")
     axes.set_ylabel("cross-entropy (nats per token)")
     note = f"training: mean of {window} steps, single steps faint" if window > 1 else "training: single steps"
-    axes.legend(title=note, title_fontsize="small", loc="upper right")
+    axes.legend(title=note, title_fontsize="small", loc="upper right", alignment="left")
 
 
 def _draw_line(axes: Axes, run: Curve, label: str) -> None:

@@ -23,7 +23,8 @@ SETTINGS: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#E3E3E3",
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
 }
 
 
