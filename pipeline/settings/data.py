@@ -44,7 +44,7 @@ class DataSettings(Settings):
     seed: int = Field(0, ge=0)
     """Another seed gives another choice and order of documents."""
     max_epochs: float = Field(4.0, gt=0, allow_inf_nan=False)
-    """How often a domain's text may be repeated. Four times are almost as good as new text (Muennighoff et al. 2023)."""
+    """How often a domain's text may be repeated. Up to 4 it is nearly as good as new text (Muennighoff et al. 2023)."""
     on_shortage: Shortage = "error"
     """What to do when a domain has too little text for its weight: stop, or give its missing tokens to the others."""
     shard_tokens: int = Field(1 << 26, ge=1)

@@ -1,4 +1,4 @@
-"""What decides the content of a stage's plan, of its shards and of its validation rows; the stage's shards in blocks."""
+"""What decides the content of a stage's plan, shards and validation rows; the shards in blocks."""
 
 import math
 from typing import Literal, Self

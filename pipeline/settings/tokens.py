@@ -13,4 +13,4 @@ class TokenizeStep(Settings):
     max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1024)
     """A longer line is counted as bad and skipped without being held in memory."""
     max_bad_fraction: float = execution(0.001, ge=0, le=1)
-    """The fraction of unreadable lines above which the block is refused. It decides whether there is a result, not which."""
+    """A larger fraction of unreadable lines refuses the block. It decides whether there is a result, not which."""

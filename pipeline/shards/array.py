@@ -25,6 +25,7 @@ class ArrayWriter:
     """Writes one array, piece by piece along its first axis. Used in a `with`; an error leaves no metadata."""
 
     def __init__(self, folder: Path, dtype: str | np.dtype, row_shape: tuple[int, ...] = ()) -> None:
+        """Begin the array `folder`; what was there is removed."""
         self.folder = folder
         self.dtype = np.dtype(dtype).newbyteorder("<")
         self.row_shape = row_shape
@@ -66,7 +67,7 @@ class ArrayWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        if self.length == 0:
+        if self._chunk.stat().st_size == 0:
             self._chunk.unlink()  # an empty file cannot be mapped, and Zarr knows no empty chunk
         else:
             sync_folder(self._chunk.parent)
@@ -91,7 +92,7 @@ def read_attributes(folder: Path) -> dict[str, Any]:
     metadata = _read_metadata(folder)
     if metadata.get("node_type") != "group":
         raise ArtifactError(f"{folder} is not a Zarr v3 group; delete it and run its step again")
-    return metadata.get("attributes", {})
+    return dict(metadata.get("attributes", {}))
 
 
 def open_array(folder: Path) -> np.ndarray:
@@ -129,7 +130,7 @@ def read_shape(folder: Path) -> tuple[tuple[int, ...], np.dtype]:
     metadata = _read_metadata(folder)
     shape, name = metadata.get("shape"), metadata.get("data_type")
     sound = isinstance(shape, list) and shape and all(isinstance(size, int) and size >= 0 for size in shape)
-    if not sound or name not in TYPES:
+    if not isinstance(shape, list) or not sound or name not in TYPES:
         raise ArtifactError(f"{folder / METADATA}: no array of {', '.join(TYPES)}; delete it and run its step again")
     dtype = np.dtype(name).newbyteorder("<")
     expected = _array_metadata(tuple(shape), dtype)

@@ -16,6 +16,7 @@ class Runs:
     """Entries of a plan as arrays of shape [entries], beside the blocks that they point into."""
 
     def __init__(self, entries: pa.Table, library: "Library") -> None:
+        """Look entries up in the library's blocks."""
         assert bool((entries.column("documents").to_numpy() == 1).all())
         names = entries.column("block").unify_dictionaries().combine_chunks()
         if isinstance(names, pa.ChunkedArray):  # no entries

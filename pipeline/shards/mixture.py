@@ -12,11 +12,11 @@ from pipeline.settings.shards import MixtureStep, shard_count
 from pipeline.shards import best_fit, concat
 from pipeline.shards.array import open_member, write_array, write_group
 from pipeline.shards.assignment import Assignment
-from pipeline.shards.plan import PLAN, SCHEMA, write_plan
+from pipeline.shards.layout import GROUP
+from pipeline.shards.plan import HISTOGRAMS, PLAN, SCHEMA, TABLE, write_plan
 from pipeline.shards.shares import token_shares
 from pipeline.shards.stream import Stream, weave
-from pipeline.shards.tokens import GROUP, by_domain, open_block, vocabulary_of
-from pipeline.shards.unigram import HISTOGRAMS, TABLE
+from pipeline.shards.tokens import by_domain, open_block, vocabulary_of
 
 ASSIGN = {"concat": concat.assign, "best_fit": best_fit.assign}
 
@@ -66,7 +66,7 @@ def _entries(stream: Stream, assignment: Assignment, blocks: dict[str, list[Arti
     before = 0
     for position, found in enumerate(blocks.values()):
         ours = np.flatnonzero(domain == position)
-        begins = np.cumsum([0, *(len(open_block(one, "train").lengths) for one in found)])
+        begins = np.cumsum([0, *(len(open_block(one, "train").offsets) - 1 for one in found)])
         which = np.searchsorted(begins, document[ours], side="right") - 1
         block[ours], number[ours] = before + which, document[ours] - begins[which]
         before += len(found)

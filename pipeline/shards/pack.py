@@ -15,6 +15,7 @@ from pipeline.shards import best_fit
 from pipeline.shards.array import METADATA, ArrayWriter
 from pipeline.shards.concat import rows_of_stream, stream_span
 from pipeline.shards.gather import Library, Runs
+from pipeline.shards.layout import id_type
 from pipeline.shards.order import permutation
 from pipeline.shards.plan import PLAN, entries_of_shard, entries_of_span
 from pipeline.shards.tokens import check_made_from, check_tokenizer, vocabulary_of
@@ -39,7 +40,7 @@ def pack(settings: PackStep, build: Build) -> dict[str, Any]:
         build.folder,
         mixture.path(PLAN),
         Library({one.name: one for one in tokens}),
-        np.dtype("<u2" if vocabulary_of(tokens) <= 1 << 16 else "<u4"),
+        id_type(vocabulary_of(tokens)),
         special_ids(load_tokenizer(tokenizer.path("tokenizer.json"))),
     )
     shards = range(settings.first_shard, settings.first_shard + settings.shards)

@@ -10,6 +10,10 @@ import pyarrow.parquet as pq
 from pipeline.artifact.files import ArtifactError
 
 PLAN = "plan.parquet"
+TABLE = "mixture.parquet"
+"""What was asked of each domain, and what it delivers."""
+HISTOGRAMS = "histogram.zarr"
+"""How often each id occurs in each domain's training text."""
 SCHEMA = pa.schema(
     [
         ("domain", pa.dictionary(pa.int32(), pa.string())),

@@ -101,5 +101,6 @@ def _check_content(artifact: Artifact, name: str) -> None:
     for entry in artifact.manifest.files:
         if entry.path.startswith(f"{name}/") and sha256_of(artifact.path(entry.path)) != entry.sha256:
             raise ArtifactError(
-                f"{artifact.name}/{entry.path} has other bytes than its manifest says; delete it and run the workflow again"
+                f"{artifact.name}/{entry.path} has other bytes than its manifest says; "
+                "delete it and run the workflow again"
             )

@@ -1,4 +1,4 @@
-"""The step `tokenize`: a block of raw files to token ids, document offsets and an index, split into train and validation."""
+"""The step `tokenize`: a block of raw files to token ids, document offsets and an index, by split."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,16 +16,15 @@ from pipeline.artifact.files import ArtifactError
 from pipeline.corpus.records import BadRecords
 from pipeline.settings.tokens import TokenizeStep
 from pipeline.shards.array import ArrayWriter, write_array, write_group
+from pipeline.shards.layout import GROUP, INDEX, SPLITS, id_type
 from pipeline.shards.tokenize_file import (
     INDEX_SCHEMA,
-    SPLITS,
     FileCounts,
     FileJob,
     TokenFormat,
     probe_of,
     tokenize_file,
 )
-from pipeline.shards.tokens import GROUP, INDEX
 from pipeline.shards.workers import run_jobs
 
 
@@ -70,8 +69,8 @@ def _join(
 ) -> list[FileCounts]:
     """Append the files' parts in order, each removed once it is in; the counts of each file."""
     found: list[FileCounts] = []
-    tokens = [ArrayWriter(group / split / "tokens", form.dtype) for split in SPLITS]
-    offsets = [ArrayWriter(group / split / "offsets", np.int64) for split in SPLITS]
+    tokens = [ArrayWriter(group / split / "tokens", id_type(form.vocabulary)) for split in SPLITS]
+    offsets = [ArrayWriter(group / split / "offsets", "int64") for split in SPLITS]
     with (
         tokens[0],
         tokens[1],

@@ -1,11 +1,12 @@
 """One raw file to parts on disk: token ids, lengths and index of each of its documents, in bounded memory."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +15,12 @@ from pipeline.artifact.files import ArtifactError, sha256_of
 from pipeline.corpus.records import BadRecords, Document, read_documents
 from pipeline.corpus.split import is_validation
 from pipeline.settings.tokens import TokenizeStep
+from pipeline.shards.layout import SPLITS, id_type
 from pipeline.tokenizer.encode import Encoder, encoder
-from pipeline.tokenizer.lengths import token_bytes
 from pipeline.tokenizer.load import load_tokenizer
 from pipeline.tokenizer.special import special_ids
 
-SPLITS = ("train", "validation")
-BATCH_BYTES = 4 << 20
+BATCH_CHARACTERS = 4 << 20
 PROBE_DOCUMENTS = 32
 PROBE_CHARACTERS = 4096
 INDEX_SCHEMA = pa.schema(
@@ -62,11 +62,11 @@ class FileJob:
 class FileCounts:
     """What one file gave. Counts by split are in the order of SPLITS."""
 
-    documents: list[int]
-    tokens: list[int]
-    text_bytes: list[int]
     histogram: np.ndarray
     """How often each id occurs in the train split: int64 of shape [vocabulary]."""
+    documents: list[int] = field(default_factory=lambda: [0, 0])
+    tokens: list[int] = field(default_factory=lambda: [0, 0])
+    text_bytes: list[int] = field(default_factory=lambda: [0, 0])
     bad: BadRecords = field(default_factory=BadRecords)
     encoder: dict[str, Any] = field(default_factory=dict)
     """The encoder's report."""
@@ -74,7 +74,7 @@ class FileCounts:
 
 @dataclass(frozen=True)
 class TokenFormat:
-    """What a tokenizer's ids look like on disk."""
+    """What a tokenizer's ids look like."""
 
     vocabulary: int
     special: tuple[int, ...]
@@ -83,12 +83,17 @@ class TokenFormat:
     def of(cls, tokenizer: Path) -> "TokenFormat":
         """Read it off a tokenizer. Raises ArtifactError if the tokenizer cannot be used."""
         loaded = load_tokenizer(tokenizer)
-        return cls(len(token_bytes(loaded)), tuple(special_ids(loaded)))
+        return cls(loaded.get_vocab_size(with_added_tokens=True), tuple(special_ids(loaded)))
 
-    @property
-    def dtype(self) -> np.dtype:
-        """The smallest type that holds every id."""
-        return np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
+    def histogram(self, ids: np.ndarray, path: Path) -> np.ndarray:
+        """Count ids: int64 of shape [vocabulary]. Raises ArtifactError if they are not those of text."""
+        found = np.bincount(ids, minlength=self.vocabulary)
+        if len(found) > self.vocabulary or found[list(self.special)].any():
+            raise ArtifactError(
+                f"{path}: its text was encoded to ids that are no text (special tokens, or beyond the vocabulary of "
+                f"{self.vocabulary}); the end of a document could not be told from it. Use another tokenizer"
+            )
+        return found
 
 
 def probe_of(path: Path) -> tuple[str, ...]:
@@ -105,16 +110,10 @@ def tokenize_file(job: FileJob) -> FileCounts:
     if sha256_of(job.path) != job.sha256:
         raise ArtifactError(f"{job.path} has other bytes than its manifest says; run the workflow again to repair it")
     form, encode = _tools(job.tokenizer, job.probe)
-    counts = FileCounts([0, 0], [0, 0], [0, 0], np.zeros(form.vocabulary, np.int64))
-    tokens = [open(job.part(f"{split}.tokens"), "wb") for split in SPLITS]
-    lengths = [open(job.part(f"{split}.lengths"), "wb") for split in SPLITS]
-    try:
-        with pa.OSFile(str(job.part("index")), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as index:
-            for batch in _batches(read_documents(job.path, counts.bad, job.settings.max_line_bytes)):
-                index.write_batch(_write(job, form, encode, batch, counts, tokens, lengths))
-    finally:
-        for file in (*tokens, *lengths):
-            file.close()
+    counts = FileCounts(np.zeros(form.vocabulary, np.int64))
+    with _Parts(job, form, counts) as parts:
+        for batch in _batches(read_documents(job.path, counts.bad, job.settings.max_line_bytes)):
+            parts.append(batch, encode.encode_batch([document.text for document in batch]))
     counts.encoder = dict(encode.report)
     return counts
 
@@ -130,70 +129,61 @@ def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
     for document in documents:
         batch.append(document)
         size += len(document.text)
-        if size >= BATCH_BYTES:
+        if size >= BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
 
 
-def _write(
-    job: FileJob,
-    form: TokenFormat,
-    encode: Encoder,
-    batch: list[Document],
-    counts: FileCounts,
-    tokens: list[BinaryIO],
-    lengths: list[BinaryIO],
-) -> pa.RecordBatch:
-    """Encode a batch, append it to its splits' parts, count it, and describe it for the index."""
-    ids = encode.encode_batch([document.text for document in batch])
-    lens = np.fromiter(map(len, ids), np.int64, len(ids))
-    sizes = np.fromiter((len(document.text.encode()) for document in batch), np.int64, len(batch))
-    validation = job.settings.validation
-    side = np.fromiter(
-        (is_validation(document.text, validation.fraction, validation.seed) for document in batch), np.int8, len(batch)
-    )
-    number = np.empty(len(batch), np.int64)
-    for split in range(len(SPLITS)):
-        chosen = np.flatnonzero(side == split)
-        if len(chosen) == 0:
-            continue
-        text = np.concatenate([ids[position] for position in chosen])
-        found = _histogram(job, form, text)
-        if split == 0:
-            counts.histogram += found
-        tokens[split].write(text.astype(form.dtype).data)
-        lengths[split].write(lens[chosen].astype("<i8").data)
-        number[chosen] = np.arange(counts.documents[split], counts.documents[split] + len(chosen))
-        counts.documents[split] += len(chosen)
-        counts.tokens[split] += len(text)
-        counts.text_bytes[split] += int(sizes[chosen].sum())
-    return _index_batch(job, batch, side, number, sizes, lens)
+class _Parts(ExitStack):
+    """A file's parts while they are written."""
+
+    def __init__(self, job: FileJob, form: TokenFormat, counts: FileCounts) -> None:
+        super().__init__()
+        self.job, self.form, self.counts = job, form, counts
+        self.tokens = [self.enter_context(job.part(f"{split}.tokens").open("wb")) for split in SPLITS]
+        self.lengths = [self.enter_context(job.part(f"{split}.lengths").open("wb")) for split in SPLITS]
+        sink = self.enter_context(pa.OSFile(str(job.part("index")), "wb"))
+        self.index = self.enter_context(pa.ipc.new_file(sink, INDEX_SCHEMA))
+
+    def append(self, batch: list[Document], ids: list[np.ndarray]) -> None:
+        """Add documents with their ids to their splits' parts and to the index."""
+        validation = self.job.settings.validation
+        sides = (is_validation(document.text, validation.fraction, validation.seed) for document in batch)
+        side = np.fromiter(sides, np.int8, len(batch))
+        sizes = np.fromiter((len(document.text.encode()) for document in batch), np.int64, len(batch))
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        number = np.empty(len(batch), np.int64)
+        for split in range(len(SPLITS)):
+            chosen = np.flatnonzero(side == split)
+            number[chosen] = self.counts.documents[split] + np.arange(len(chosen))
+            self.counts.text_bytes[split] += int(sizes[chosen].sum())
+            self._write(split, [ids[position] for position in chosen], lengths[chosen])
+        self.index.write_batch(_index(self.job.relative, batch, side, number, sizes, lengths))
+
+    def _write(self, split: int, ids: list[np.ndarray], lengths: np.ndarray) -> None:
+        text = np.concatenate([np.empty(0, np.uint32), *ids])
+        found = self.form.histogram(text, self.job.path)
+        if SPLITS[split] == "train":
+            self.counts.histogram += found
+        self.tokens[split].write(text.astype(id_type(self.form.vocabulary)).data)
+        self.lengths[split].write(lengths.astype("<i8").data)
+        self.counts.documents[split] += len(ids)
+        self.counts.tokens[split] += len(text)
 
 
-def _histogram(job: FileJob, form: TokenFormat, ids: np.ndarray) -> np.ndarray:
-    """Count ids, which must be those of text."""
-    found = np.bincount(ids, minlength=form.vocabulary)
-    if len(found) > form.vocabulary or found[list(form.special)].any():
-        raise ArtifactError(
-            f"{job.path}: its text was encoded to ids that are no text (special tokens, or beyond the vocabulary of "
-            f"{form.vocabulary}); the end of a document could not be told from it. Use another tokenizer"
-        )
-    return found
-
-
-def _index_batch(
-    job: FileJob, batch: list[Document], side: np.ndarray, number: np.ndarray, sizes: np.ndarray, lens: np.ndarray
+def _index(
+    file: str, batch: list[Document], side: np.ndarray, number: np.ndarray, sizes: np.ndarray, lengths: np.ndarray
 ) -> pa.RecordBatch:
     zeros = pa.array(np.zeros(len(batch), np.int32))
     columns = [
         pa.DictionaryArray.from_arrays(pa.array(side), pa.array(SPLITS)),
         pa.array(number),
-        pa.DictionaryArray.from_arrays(zeros, pa.array([job.relative])),
+        pa.DictionaryArray.from_arrays(zeros, pa.array([file])),
         pa.array([document.line for document in batch], pa.int64()),
         pa.array([document.id for document in batch], pa.string()),
         pa.array(sizes),
-        pa.array(lens),
+        pa.array(lengths),
     ]
     return pa.record_batch(columns, schema=INDEX_SCHEMA)

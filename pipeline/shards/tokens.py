@@ -9,10 +9,9 @@ import numpy as np
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.files import ArtifactError
 from pipeline.shards.array import open_member, read_attributes
+from pipeline.shards.layout import GROUP
 
 Split = Literal["train", "validation"]
-GROUP = "tokens.zarr"
-INDEX = "index.parquet"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.shards.array import open_member
-
-HISTOGRAMS = "histogram.zarr"
-TABLE = "mixture.parquet"
+from pipeline.shards.plan import HISTOGRAMS, TABLE
 
 
 def unigram_counts(mixture: Artifact, end: int) -> np.ndarray:

@@ -61,7 +61,7 @@ def _rows(settings: ValidationStep, artifacts: list[Artifact], ids: SpecialIds) 
 
 def _join(blocks: list[TokenBlock], documents: np.ndarray, end: int) -> np.ndarray:
     """Documents, numbered over all blocks, one after the other, each with its end token."""
-    begins = np.cumsum([0, *(len(block.lengths) for block in blocks)])
+    begins = np.cumsum([0, *(len(block.offsets) - 1 for block in blocks)])
     pieces = []
     for document in documents.tolist():
         number = int(np.searchsorted(begins, document, side="right")) - 1

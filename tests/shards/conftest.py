@@ -1,14 +1,16 @@
 """A small corpus of Dolma-format files, a small tokenizer, and the steps run on them as artifacts."""
 
 import gzip
+import itertools
 import json
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.build import Build
@@ -16,14 +18,18 @@ from pipeline.artifact.canonical import digest
 from pipeline.artifact.fingerprint import sources
 from pipeline.artifact.manifest import MANIFEST, Manifest, write_manifest
 from pipeline.artifact.publish import entries
+from pipeline.corpus.split import is_validation
 from pipeline.settings.base import Settings, identity
+from pipeline.settings.shards import MixtureStep, PackStep, shard_blocks
 from pipeline.settings.tokens import TokenizeStep
+from pipeline.shards.mixture import mixture
+from pipeline.shards.pack import pack
 from pipeline.shards.tokenize import tokenize
 from pipeline.tokenizer.pretokenizer import pretokenizer
 from pipeline.tokenizer.special import SPECIAL_TOKENS
 
-WORDS = (
-    "the quick brown fox jumps over a lazy dog while every small boat sails home in 1984 été 漢字 def return".split()
+WORDS = tuple(
+    ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "every", "small", "boat", "sails", "home", "in", "1984", "été", "漢字", "def", "return"]
 )
 
 
@@ -88,20 +94,13 @@ def train_tokenizer(folder: Path, vocabulary: int = 320) -> Artifact:
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pretokenizer_alphabet()),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     return publish(folder, "tokenizer")
-
-
-def pretokenizer_alphabet() -> list[str]:
-    """The characters that stand for the 256 bytes."""
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    return ByteLevel.alphabet()
 
 
 class Corpus:
@@ -112,7 +111,8 @@ class Corpus:
     ) -> None:
         """`sizes` are, for each block of a domain, the words of its documents; a block has two files."""
         self.root = root
-        self.texts: dict[tuple[str, str], dict[str, str]] = {}
+        self.fraction = fraction
+        self.all_texts: list[str] = []
         self.tokenizer = train_tokenizer(root / "tokenizer")
         self.raw: dict[str, Artifact] = {}
         self.tokens: list[Artifact] = []
@@ -121,6 +121,7 @@ class Corpus:
             for number, words in enumerate(blocks):
                 name = f"{domain}/{number:04d}"
                 texts = [text_of(f"{name}/{line}", count) for line, count in enumerate(words)]
+                self.all_texts += texts
                 middle = len(texts) // 2
                 for file, part in enumerate((texts[:middle], texts[middle:])):
                     records = [{"id": f"{name}-{file}-{line}", "text": text} for line, text in enumerate(part)]
@@ -129,6 +130,51 @@ class Corpus:
                 self.tokens.append(
                     run_step(tokenize, step, root, f"tokens/{name}", workers, raw=[raw], tokenizer=[self.tokenizer])
                 )
+
+    def texts(self, split: str) -> list[str]:
+        """The texts of a split's documents, in no certain order."""
+        wanted = [is_validation(text, self.fraction, 1) == (split == "validation") for text in self.all_texts]
+        return list(itertools.compress(self.all_texts, wanted))
+
+    def mix(self, name: str, workers: int = 1, **settings: Any) -> Artifact:
+        """Run the step `mixture` with these settings beside small defaults."""
+        step = MixtureStep.parse(
+            {**DEFAULTS, "weights": WEIGHTS, "max_epochs": 4.0, "on_shortage": "error", **settings}
+        )
+        tokens = [block for block in self.tokens if block.name.split("/")[1] in step.weights]
+        return run_step(mixture, step, self.root, f"mixture/{name}", workers, tokens=tokens)
+
+    def pack(
+        self, name: str, plan: Artifact, workers: int = 1, shards_per_block: int = 2, kept: frozenset[str] = frozenset()
+    ) -> list[Artifact]:
+        """Run the step `pack` for every block of a plan's stage."""
+        planned = {key: plan.manifest.settings[key] for key in DEFAULTS}
+        tokens = [one for one in self.tokens if one.name in {source.artifact for source in plan.manifest.inputs}]
+        inputs = {"mixture": [plan], "tokens": tokens, "tokenizer": [self.tokenizer]}
+        blocks = shard_blocks(planned["rows"], planned["rows_per_shard"], shards_per_block)
+        return [
+            run_step(
+                pack,
+                PackStep.parse({**planned, "mtp_depth": 1, "first_shard": block.first_shard, "shards": block.shards}),
+                self.root,
+                f"shards/{name}/{block.block}",
+                workers,
+                kept,
+                **inputs,
+            )
+            for block in blocks
+        ]
+
+
+DEFAULTS = {"rows": 90, "seq_len": 64, "packing": "concat", "seed": 3, "rows_per_shard": 16}
+WEIGHTS = {"web": 0.5, "code": 0.3, "wiki": 0.2}
+
+
+@pytest.fixture(scope="session")
+def lab() -> SimpleNamespace:
+    """The functions above, for tests."""
+    names = (Corpus, publish, run_step, text_of, train_tokenizer, write_dolma)
+    return SimpleNamespace(**{one.__name__: one for one in names}, WEIGHTS=WEIGHTS)
 
 
 @pytest.fixture(scope="session")
