@@ -12,6 +12,9 @@ from pipeline.corpus.standard_library import PACKAGE, standard_library
 from pipeline.corpus.write import Text
 
 LICENCE = re.compile(r"(licen[cs]e|copying|notice|copyright)([-_.].*)?", re.IGNORECASE)
+HOLDER = re.compile(r"\W*(copyright\b(?! notice)|\(c\)|\u00a9|all rights reserved)")
+MIN_WORDS = 7
+"""A shorter line before the first of this length is a title."""
 NOT_TEXT = frozenset({".py", ".pyc", ".json", ".html", ".xml"})
 MIN_CHARACTERS = 200
 
@@ -30,9 +33,9 @@ def licences() -> Iterator[Text]:
     seen: set[bytes] = set()
     for name, version, path, place in _licence_files():
         text = path.read_text(encoding="utf-8", errors="replace").strip()
-        wording = _wording(text)
-        if len(text) >= MIN_CHARACTERS and wording not in seen:
-            seen.add(wording)
+        words = wording(text)
+        if len(text) >= MIN_CHARACTERS and words not in seen:
+            seen.add(words)
             yield Text(text + "\n", name, version, place)
 
 
@@ -58,7 +61,8 @@ def _is_licence(name: str) -> bool:
     return bool(LICENCE.fullmatch(name)) and Path(name).suffix not in NOT_TEXT
 
 
-def _wording(text: str) -> bytes:
-    """A digest of a licence's letters, without the lines that name a copyright holder."""
-    lines = (line for line in text.lower().splitlines() if "copyright" not in line)
-    return hashlib.blake2b(re.sub(r"[^a-z]+", "", "".join(lines)).encode()).digest()
+def wording(text: str) -> bytes:
+    """A digest of a licence's letters, without its title and the lines that name a copyright holder."""
+    lines = [line for line in text.lower().splitlines() if not HOLDER.match(line)]
+    start = next((number for number, line in enumerate(lines) if len(line.split()) >= MIN_WORDS), 0)
+    return hashlib.blake2b(re.sub(r"[^a-z]+", "", "".join(lines[start:])).encode()).digest()
