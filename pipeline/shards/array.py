@@ -35,7 +35,7 @@ class ArrayWriter:
         self._chunk.parent.mkdir(parents=True, exist_ok=True)
         (folder / METADATA).unlink(missing_ok=True)
         self._chunk.unlink(missing_ok=True)  # a new file, in case the old one is linked from elsewhere
-        self._file = open(self._chunk, "xb")  # noqa: SIM115 - closed by __exit__
+        self._file = self._chunk.open("xb")
 
     def append(self, values: np.ndarray) -> None:
         """Add values of shape [count, *row_shape]."""
@@ -48,7 +48,7 @@ class ArrayWriter:
         row_bytes = self.dtype.itemsize * int(np.prod(self.row_shape, dtype=np.int64))
         rows, rest = divmod(path.stat().st_size, row_bytes)
         assert rest == 0, f"{path} holds no whole number of rows"
-        with open(path, "rb") as source:
+        with path.open("rb") as source:
             while piece := source.read(1 << 22):
                 self._file.write(piece)
         self.length += rows

@@ -20,7 +20,8 @@ def batches(
     would not be full. At most `ahead` batches wait. Raises in the caller what reading raises.
     """
     part = range(global_batch) if part is None else part
-    assert part.step == 1 and part.start >= 0 and part.stop <= global_batch
+    assert part.step == 1
+    assert 0 <= part.start <= part.stop <= global_batch
     ready: queue.Queue[Item] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
 

@@ -28,9 +28,10 @@ from pipeline.shards.tokenize import tokenize
 from pipeline.tokenizer.pretokenizer import pretokenizer
 from pipeline.tokenizer.special import SPECIAL_TOKENS
 
-WORDS = tuple(
-    ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "every", "small", "boat", "sails", "home", "in", "1984", "été", "漢字", "def", "return"]
+TEXT = (
+    """the quick brown fox jumps over a lazy dog while every small boat sails home in 1984 \u00e9t\u00e9 \u6f22\u5b57"""
 )
+WORDS = tuple(TEXT.split())
 
 
 def text_of(seed: str, words: int) -> str:
@@ -107,13 +108,13 @@ class Corpus:
     """A tokenizer and blocks of tokens, with the texts that they were made of."""
 
     def __init__(
-        self, root: Path, sizes: Mapping[str, list[list[int]]], fraction: float = 0.2, workers: int = 1
+        self, root: Path, sizes: Mapping[str, list[list[int]]], fraction: float = 0.2, vocabulary: int = 320
     ) -> None:
         """`sizes` are, for each block of a domain, the words of its documents; a block has two files."""
         self.root = root
         self.fraction = fraction
         self.all_texts: list[str] = []
-        self.tokenizer = train_tokenizer(root / "tokenizer")
+        self.tokenizer = train_tokenizer(root / "tokenizer", vocabulary)
         self.raw: dict[str, Artifact] = {}
         self.tokens: list[Artifact] = []
         step = TokenizeStep.parse({"validation": {"fraction": fraction, "seed": 1}})
@@ -128,7 +129,7 @@ class Corpus:
                     write_dolma(root / "raw" / name / f"{file}.json.gz", records)
                 raw = self.raw[name] = publish(root / "raw" / name, f"raw/{name}")
                 self.tokens.append(
-                    run_step(tokenize, step, root, f"tokens/{name}", workers, raw=[raw], tokenizer=[self.tokenizer])
+                    run_step(tokenize, step, root, f"tokens/{name}", raw=[raw], tokenizer=[self.tokenizer])
                 )
 
     def texts(self, split: str) -> list[str]:
@@ -136,13 +137,13 @@ class Corpus:
         wanted = [is_validation(text, self.fraction, 1) == (split == "validation") for text in self.all_texts]
         return list(itertools.compress(self.all_texts, wanted))
 
-    def mix(self, name: str, workers: int = 1, **settings: Any) -> Artifact:
+    def mix(self, name: str, **settings: Any) -> Artifact:
         """Run the step `mixture` with these settings beside small defaults."""
         step = MixtureStep.parse(
             {**DEFAULTS, "weights": WEIGHTS, "max_epochs": 4.0, "on_shortage": "error", **settings}
         )
         tokens = [block for block in self.tokens if block.name.split("/")[1] in step.weights]
-        return run_step(mixture, step, self.root, f"mixture/{name}", workers, tokens=tokens)
+        return run_step(mixture, step, self.root, f"mixture/{name}", tokens=tokens)
 
     def pack(
         self, name: str, plan: Artifact, workers: int = 1, shards_per_block: int = 2, kept: frozenset[str] = frozenset()

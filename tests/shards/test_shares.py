@@ -49,7 +49,7 @@ def test_a_shortage_is_an_error_that_names_the_domain_and_the_ways_on():
 
 
 def test_a_corpus_that_is_too_small_is_an_error_even_when_redistributing():
-    with pytest.raises(ArtifactError, match="needs 1,000 tokens, data.max_epochs 4 allows 800"):
+    with pytest.raises(ArtifactError, match=r"needs 1,000 tokens, data\.max_epochs 4 allows 800"):
         token_shares({"web": 0.5, "wiki": 0.5}, {"web": 100, "wiki": 100}, 1000, 4, "redistribute")
 
 
