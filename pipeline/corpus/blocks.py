@@ -75,7 +75,8 @@ def _expand(name: str, domain: Domain, root: Path) -> list[Path]:
         raise SettingsError(f"{key}: `corpus: local` needs files; write paths or globs of Dolma-format {SUFFIX} files")
     found: set[Path] = set()
     for pattern in domain.paths:
-        matched = [Path(os.path.abspath(path)) for path in _match(root / pattern)]
+        # Links are kept: a corpus of links into a store keeps its own names.
+        matched = [Path(os.path.normpath(path)) for path in _match(root.absolute(), pattern)]
         if not matched:
             raise SettingsError(f"{key}: {pattern!r} names no file below {root.absolute()}; correct it or take it out")
         found.update(matched)
@@ -85,7 +86,8 @@ def _expand(name: str, domain: Domain, root: Path) -> list[Path]:
     return sorted(found)
 
 
-def _match(pattern: Path) -> list[str]:
-    if glob.has_magic(str(pattern)) and not pattern.is_file():
-        return [path for path in glob.glob(str(pattern), recursive=True) if os.path.isfile(path)]
-    return [str(pattern)] if pattern.is_file() else []
+def _match(root: Path, pattern: str) -> list[Path]:
+    if glob.has_magic(pattern) and not (root / pattern).is_file():
+        found = glob.glob(pattern, root_dir=root, recursive=True)  # noqa: PTH207  # takes absolute patterns too
+        return [root / path for path in found if (root / path).is_file()]
+    return [root / pattern] if (root / pattern).is_file() else []

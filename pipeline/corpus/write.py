@@ -26,7 +26,7 @@ class Text(NamedTuple):
 def write_documents(path: Path, source: str, texts: Iterable[Text]) -> None:
     """Write texts as Dolma writes documents: one JSON object a line, gzip-compressed."""
     encode = msgspec.json.Encoder().encode
-    with open(path, "wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file:
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file:
         for text in texts:
             file.write(encode(_record(source, text)) + b"\n")
 

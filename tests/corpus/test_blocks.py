@@ -1,6 +1,5 @@
 """Which files make up which blocks, known at parse time."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -99,6 +98,6 @@ def test_a_file_of_another_kind_is_refused(corpus):
 
 
 def test_a_name_with_brackets_is_a_file_if_there_is_one(corpus):
-    os.rename(corpus / "wiki/a.json.gz", corpus / "wiki/a[1].json.gz")
+    (corpus / "wiki/a.json.gz").rename(corpus / "wiki/a[1].json.gz")
     (block,) = blocks_of(LOCAL, "wiki", domain("wiki/a[1].json.gz"), root=corpus)
     assert block.files == ("a[1].json.gz",)

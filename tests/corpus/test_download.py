@@ -1,7 +1,6 @@
 """The step `download`."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,7 @@ def test_a_local_file_takes_no_second_place_on_the_same_disk(dolma, tmp_path):
     block = local_block(tmp_path / "corpus")
     build = build_of(block, tmp_path / "raw")
     download(block.step, build)
-    assert os.path.samefile(build.folder / "files/a.json.gz", path)
+    assert (build.folder / "files/a.json.gz").samefile(path)
     assert not (build.folder / "files/b.json.gz").is_symlink()
 
 
