@@ -71,54 +71,65 @@ def place(sizes: np.ndarray, rows: int, capacity: int) -> tuple[np.ndarray, np.n
 
     A piece that found no room has row -1. Those that did would be placed alike without it.
     """
-    row, column = np.full((2, len(sizes)), -1, dtype=np.int64)
     if len(sizes) == 0:
-        return row, column
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     assert 0 < sizes.min() <= sizes.max() <= capacity
-    bins = _Bins(rows, capacity)
     order = np.argsort(-sizes, kind="stable")
-    ends = np.flatnonzero(np.diff(sizes[order], append=-1)) + 1
-    for begin, end in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
-        same = order[begin:end]
-        row[same], column[same] = bins.take(int(sizes[same[0]]), len(same))
+    decreasing = sizes[order]
+    begins = np.flatnonzero(np.diff(decreasing, prepend=-1))
+    counts = np.diff(begins, append=len(sizes))
+    bins = _Bins(rows, capacity)
+    for size, count in zip(decreasing[begins].tolist(), counts.tolist(), strict=True):
+        bins.take(size, count)
+    row, column = np.empty((2, len(sizes)), np.int64)
+    row[order], column[order] = bins.row, bins.column
     return row, column
 
 
 class _Bins:
-    """Rows by their free columns; the free capacities that occur are the set bits of one integer."""
+    """Rows by their free columns; the free capacities that occur are the set bits of one integer.
+
+    Lists rather than arrays: most steps touch a few rows only.
+    """
 
     def __init__(self, rows: int, capacity: int) -> None:
         self.capacity = capacity
-        self.rows = {capacity: [np.arange(rows)]}
+        self.rows = {capacity: list(range(rows))}
         self.bits = 1 << capacity if rows else 0
+        self.row: list[int] = []
+        self.column: list[int] = []
 
-    def take(self, size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Room for `count` pieces of one size, one after the other: rows and columns, -1 where there is none."""
-        row, column = np.full((2, count), -1, dtype=np.int64)
-        done = 0
-        while done < count and (fitting := self.bits >> size):
+    def take(self, size: int, count: int) -> None:
+        """Place `count` pieces of one size, one after the other: their rows and columns, -1 where there is no room."""
+        while count and (fitting := self.bits >> size):
             free = size + (fitting & -fitting).bit_length() - 1
             each = free // size  # a row that takes one piece and has room for another is then the fullest
-            bins = self._pop(free, -(-(count - done) // each))
-            taken = min(count - done, each * len(bins))
-            places = np.arange(taken)
-            row[done : done + taken] = bins[places // each]
-            column[done : done + taken] = self.capacity - free + size * (places % each)
+            bins = self._pop(free, -(-count // each))
+            taken = min(count, each * len(bins))
+            if each == 1:
+                self.row += bins
+                self.column += [self.capacity - free] * taken
+            else:
+                self.row += [row for row in bins for _ in range(each)][:taken]
+                columns = range(self.capacity - free, self.capacity - free + each * size, size)
+                self.column += ([*columns] * len(bins))[:taken]
             full = taken // each
             self._push(free - each * size, bins[:full])
             self._push(free - (taken % each) * size, bins[full:])
-            done += taken
-        return row, column
+            count -= taken
+        self.row += [-1] * count
+        self.column += [-1] * count
 
-    def _pop(self, free: int, count: int) -> np.ndarray:
-        bins = np.concatenate(self.rows[free])
-        self.rows[free] = [bins[count:]]
+    def _pop(self, free: int, count: int) -> list[int]:
+        bins = self.rows[free]
         if len(bins) <= count:
             self.bits ^= 1 << free
-            del self.rows[free]
-        return bins[:count]
+            return self.rows.pop(free)
+        taken = bins[-count:]
+        del bins[-count:]
+        return taken
 
-    def _push(self, free: int, bins: np.ndarray) -> None:
-        if len(bins):
-            self.rows.setdefault(free, []).append(bins)
+    def _push(self, free: int, bins: list[int]) -> None:
+        if bins:
+            self.rows.setdefault(free, []).extend(bins)
             self.bits |= 1 << free
