@@ -23,8 +23,8 @@ from pipeline.settings.base import identity
 from pipeline.settings.distributed import DistributedSettings
 from pipeline.settings.evaluation import EvaluationSettings
 from pipeline.settings.training import TrainStep
-from pipeline.shards.array import open_member
-from pipeline.shards.rows import Rows, batches
+from pipeline.shards.batches import batches
+from pipeline.shards.rows import Rows, open_validation
 from pipeline.tokenizer.lengths import token_bytes
 from pipeline.tokenizer.load import load_tokenizer
 from pipeline.tokenizer.special import special_ids
@@ -127,8 +127,7 @@ class _Run:
         trainer = Trainer(
             settings, self._engine, log, progress, self._inputs.pad_id, self._flops_per_token, self._peak_flops
         )
-        wanted = self._training.rows(settings.seq_len)
-        rows = batches(self._inputs.rows, position.samples, wanted, self._training.global_batch_size)
+        rows = batches(self._inputs.rows, position.samples, self._training.global_batch_size)
         return trainer.train(position, rows, stop, self._after_step(log), self._save)
 
     def _after_step(self, log: MetricsLog) -> Callable[[Position], None]:
@@ -231,13 +230,13 @@ def _read_inputs(settings: TrainStep, build: Build) -> _Inputs:
     rows = Rows(build.inputs["shards"])
     width = settings.seq_len + 1 + settings.model.mtp_depth
     needed = settings.training.rows(settings.seq_len)
-    if rows.width != width or len(rows) < needed:
+    if rows.width != width or len(rows) != needed:
         raise ArtifactError(
             f"the shards hold {len(rows)} rows of {rows.width} tokens, this stage needs {needed} of {width}; "
             "run the workflow again so that they are packed for it"
         )
     validation = build.one("validation")
-    arrays = {name: open_member(validation, f"{name}.zarr") for name in validation.manifest.settings["domains"]}
+    arrays = {name: open_validation(validation, name) for name in validation.manifest.settings["domains"]}
     return _Inputs(rows, arrays, build.execution["weights"], token_bytes(tokenizer), special_ids(tokenizer).pad)
 
 

@@ -49,17 +49,18 @@ class Trainer:
     def train(
         self,
         position: Position,
-        batches: Iterable[np.ndarray],
+        batches: Iterable[tuple[int, np.ndarray]],
         stop: StopRequest,
         after_step: Callable[[Position], None],
         save: Callable[[Position], None],
     ) -> Position:
-        """Train to the end of the stage. `batches` yields the global batches [rows, width] from `position` on.
+        """Train to the end of the stage. `batches` gives the global batches from `position` on: first sample and [rows, width].
 
         `after_step` is called after every step, `save` when training is asked to stop (which then raises Stopped).
         Raises TrainingError when too many steps in a row are not finite.
         """
-        for batch in batches:
+        for first_sample, batch in batches:
+            assert first_sample == position.samples, "no row is skipped or seen twice"
             position = self._step(position, torch.from_numpy(batch))
             self._refuse_to_go_astray(position)
             after_step(position)
