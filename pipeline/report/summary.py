@@ -41,6 +41,7 @@ def headline(counts: Mapping[str, Mapping[str, Any]]) -> list[Number]:
         *_training(counts["train"]),
         *_evaluation(counts["evaluate"]),
         *_prediction(counts["ladder"]["headline"]),
+        *_export(counts["export"]),
         Number("tokenizer", "vocabulary", _show(counts["tokenizer"]["vocabulary"])),
     ]
 
@@ -85,6 +86,15 @@ def _prediction(found: Mapping[str, Any]) -> list[Number]:
     basis = "over stages" if found["basis"] == "compute" else "from the run's own learning curve"
     interval = f"{found['loss']:.4f} bits per byte ({found['low']:.4f} to {found['high']:.4f}, {found['coverage']:.0%})"
     return [Number("ladder", f"prediction for {found['of']}, {basis}", interval)]
+
+
+def _export(export: Mapping[str, Any]) -> list[Number]:
+    named = {
+        "architecture for transformers": export["model_type"],
+        "weights": f"{export['weight_bytes']:,} bytes of {export['dtype']}",
+        "largest difference of logits, transformers against ours": f"{export['parity']['largest_difference']:.1e}",
+    }
+    return [Number("export", name, value) for name, value in named.items()]
 
 
 def domain_rows(mixture: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
