@@ -104,6 +104,11 @@ rule report:
             caption="../report/loss.rst",
             category="{stage}",
         ),
+        validation=report(
+            f"{RESULTS}/report/{{stage}}/validation.svg",
+            caption="../report/validation.rst",
+            category="{stage}",
+        ),
         domains=report(
             f"{RESULTS}/report/{{stage}}/domains.svg",
             caption="../report/domains.rst",
@@ -122,6 +127,11 @@ rule report:
         ladder=report(
             f"{RESULTS}/report/{{stage}}/ladder.svg",
             caption="../report/ladder.rst",
+            category="{stage}",
+        ),
+        summary=report(
+            f"{RESULTS}/report/{{stage}}/summary.html",
+            caption="../report/summary.rst",
             category="{stage}",
         ),
     log:
