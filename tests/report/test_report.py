@@ -42,7 +42,7 @@ def test_the_same_inputs_give_the_same_pictures(small_project: Any, made: Artifa
 
 
 def test_the_numbers_are_those_of_the_artifacts(small_project: Any, made: Artifact) -> None:
-    with open(made.path("headline.csv"), newline="") as file:
+    with made.path("headline.csv").open(newline="") as file:
         rows = {(row["part"], row["name"]): row["value"] for row in csv.DictReader(file)}
     mixture = small_project.make("evaluate/small").manifest.counts["mixture"]
     assert rows["evaluation", "bits per byte"].startswith(f"{mixture['bits_per_byte']:.4f} ")
