@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from pipeline.artifact.files import ArtifactError
+from pipeline.export.load import load_exported
 from pipeline.tokenizer.load import load_tokenizer
 from pipeline.tokenizer.special import special_ids
 
@@ -23,10 +23,8 @@ def generate(
     of the probability, and `seed` decides among them. Raises ArtifactError if the folder is no exported model, or if
     the prompt leaves no position for a new token.
     """
-    if not (folder / "config.json").is_file():
-        raise ArtifactError(f"{folder} is no exported model: it has no config.json; name a folder of the step export")
+    model = load_exported(folder)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
     end = special_ids(tokenizer).end
     # In training each document follows the end token of the one before: so does the prompt.
     ids = [end, *tokenizer.encode(prompt, add_special_tokens=False).ids]

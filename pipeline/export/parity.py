@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
 
 from pipeline.artifact.files import ArtifactError
+from pipeline.export.load import load_exported
 from pipeline.model.balance import moe_layers
 from pipeline.model.deepseek import DeepSeekV3
 
@@ -40,7 +40,7 @@ def check_parity(folder: Path, model: DeepSeekV3) -> Parity:
 
     Raises ArtifactError if they differ by more than rounding.
     """
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    reference = load_exported(folder, torch.float32)
     length = min(MOST_TOKENS, model.settings.max_position_embeddings)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, model.settings.vocab_size, (SEQUENCES, length), generator=generator)
