@@ -24,6 +24,8 @@ from pipeline.tokenizer.load import load_tokenizer
 from pipeline.tokenizer.special import SpecialIds, special_ids
 
 SLAB_ROWS = 4096
+PROCESS_TOKENS = 1 << 27
+"""Tokens for which another process pays: it takes about as long to start as these to pack."""
 
 
 def pack(settings: PackStep, build: Build) -> dict[str, Any]:
@@ -45,9 +47,9 @@ def pack(settings: PackStep, build: Build) -> dict[str, Any]:
     )
     shards = range(settings.first_shard, settings.first_shard + settings.shards)
     jobs = [shard for shard in shards if not _is_kept(build, shard)]
-    for _ in tqdm(
-        run_jobs(packer.pack, jobs, build.workers), total=len(jobs), desc="shards", mininterval=1, disable=None
-    ):
+    waiting = len(jobs) * settings.rows_per_shard * settings.seq_len
+    done = run_jobs(packer.pack, jobs, min(build.workers, 1 + waiting // PROCESS_TOKENS))
+    for _ in tqdm(done, total=len(jobs), desc="shards", mininterval=1, disable=None):
         pass
     rows = sum(shard_rows(shard, settings.rows, settings.rows_per_shard) for shard in shards)
     return {"shards": settings.shards, "rows": rows, "tokens": rows * settings.seq_len}

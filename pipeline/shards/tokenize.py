@@ -27,6 +27,9 @@ from pipeline.shards.tokenize_file import (
 )
 from pipeline.shards.workers import run_jobs
 
+PROCESS_BYTES = 16 << 20
+"""Raw bytes for which another process pays: it takes about as long to start as these to encode."""
+
 
 def tokenize(settings: TokenizeStep, build: Build) -> dict[str, Any]:
     """Encode the block `raw` with `tokenizer`: a Zarr group with the arrays of each split, and an index of documents.
@@ -35,13 +38,14 @@ def tokenize(settings: TokenizeStep, build: Build) -> dict[str, Any]:
     is not what its manifest says or cannot be read, or if too many of its lines are unreadable.
     """
     raw = build.one("raw")
-    tokenizer = build.one("tokenizer").path("tokenizer.json")
+    tokenizer = build.one("tokenizer")
     parts = build.folder / "parts"
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
     jobs = _jobs(settings, raw, tokenizer, parts)
-    form = TokenFormat.of(tokenizer)
-    results = run_jobs(tokenize_file, jobs, build.workers)
+    form = TokenFormat.of(tokenizer.path("tokenizer.json"))
+    raw_bytes = sum(job.path.stat().st_size for job in jobs)
+    results = run_jobs(tokenize_file, jobs, min(build.workers, 1 + raw_bytes // PROCESS_BYTES))
     progress = tqdm(zip(jobs, results, strict=True), total=len(jobs), desc=raw.name, mininterval=1, disable=None)
     found = _join(build.folder / GROUP, build.folder / INDEX, form, progress)
     shutil.rmtree(parts)
@@ -52,14 +56,25 @@ def tokenize(settings: TokenizeStep, build: Build) -> dict[str, Any]:
     return _counts(form, found, bad)
 
 
-def _jobs(settings: TokenizeStep, raw: Artifact, tokenizer: Path, parts: Path) -> list[FileJob]:
-    entries = {entry.path: entry for entry in raw.manifest.files}
+def _jobs(settings: TokenizeStep, raw: Artifact, tokenizer: Artifact, parts: Path) -> list[FileJob]:
     names = raw.paths(suffix=".json.gz")
     if not names:
         raise ArtifactError(f"{raw.name} holds no .json.gz file; run the download step again")
+    sums = {entry.path: entry.sha256 for entry in raw.manifest.files}
+    (tokenizer_sum,) = (entry.sha256 for entry in tokenizer.manifest.files if entry.path == "tokenizer.json")
     probe = probe_of(raw.path(names[0]))
     return [
-        FileJob(raw.path(name), name, entries[name].sha256, parts, number, tokenizer, probe, settings)
+        FileJob(
+            path=raw.path(name),
+            relative=name,
+            sha256=sums[name],
+            parts=parts,
+            number=number,
+            tokenizer=tokenizer.path("tokenizer.json"),
+            tokenizer_sha256=tokenizer_sum,
+            probe=probe,
+            settings=settings,
+        )
         for number, name in enumerate(names)
     ]
 

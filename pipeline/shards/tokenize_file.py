@@ -50,6 +50,7 @@ class FileJob:
     """The folder of the parts; theirs begin with `number`."""
     number: int
     tokenizer: Path
+    tokenizer_sha256: str
     probe: tuple[str, ...]
     settings: TokenizeStep
 
@@ -107,9 +108,9 @@ def tokenize_file(job: FileJob) -> FileCounts:
 
     Raises ArtifactError if the file is not the one its manifest describes, or cannot be read.
     """
-    if sha256_of(job.path) != job.sha256:
-        raise ArtifactError(f"{job.path} has other bytes than its manifest says; run the workflow again to repair it")
-    form, encode = _tools(job.tokenizer, job.probe)
+    _check(job.path, job.sha256)
+    _check(job.tokenizer, job.tokenizer_sha256)
+    form, encode = _tools(job.tokenizer, job.tokenizer_sha256, job.probe)
     counts = FileCounts(np.zeros(form.vocabulary, np.int64))
     with _Parts(job, form, counts) as parts:
         for batch in _batches(read_documents(job.path, counts.bad, job.settings.max_line_bytes)):
@@ -118,8 +119,14 @@ def tokenize_file(job: FileJob) -> FileCounts:
     return counts
 
 
+def _check(path: Path, sha256: str) -> None:
+    if sha256_of(path) != sha256:
+        raise ArtifactError(f"{path} has other bytes than its manifest says; run the workflow again to repair it")
+
+
 @lru_cache(maxsize=1)
-def _tools(tokenizer: Path, probe: tuple[str, ...]) -> tuple[TokenFormat, Encoder]:
+def _tools(tokenizer: Path, sha256: str, probe: tuple[str, ...]) -> tuple[TokenFormat, Encoder]:
+    """Load the encoder, once for all the files of a process; `sha256` tells tokenizers in the same place apart."""
     return TokenFormat.of(tokenizer), encoder(tokenizer, probe)
 
 

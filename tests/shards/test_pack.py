@@ -100,7 +100,8 @@ def test_the_last_columns_of_a_cut_piece_are_the_documents_next_tokens(corpus):
 
 
 @pytest.mark.parametrize("packing", ["concat", "best_fit"])
-def test_rows_do_not_depend_on_workers_and_blocks(corpus, packing):
+def test_rows_do_not_depend_on_workers_and_blocks(corpus, packing, monkeypatch):
+    monkeypatch.setattr("pipeline.shards.pack.PROCESS_TOKENS", 1)
     plan = corpus.mix(f"same-{packing}", packing=packing)
     one = corpus.pack(f"one-{packing}", plan, workers=1, shards_per_block=6)
     several = corpus.pack(f"several-{packing}", plan, workers=2, shards_per_block=3)

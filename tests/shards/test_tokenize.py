@@ -66,7 +66,8 @@ def test_zarr_reads_the_group_and_the_histogram_counts_the_train_tokens(corpus):
         np.testing.assert_array_equal(group["train/histogram"][:], histogram)
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(lab, tmp_path):
+def test_the_bytes_do_not_depend_on_the_number_of_workers(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.shards.tokenize.PROCESS_BYTES", 1)
     files = {
         f"{file}.json.gz": [{"id": str(line), "text": lab.text_of(f"{file}-{line}", 30)} for line in range(20)]
         for file in range(5)
@@ -129,7 +130,8 @@ def test_a_truncated_gzip_is_refused_with_its_name(lab, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_raw_file_with_other_bytes_than_its_manifest_says_is_refused(lab, tmp_path, workers):
+def test_a_raw_file_with_other_bytes_than_its_manifest_says_is_refused(lab, tmp_path, workers, monkeypatch):
+    monkeypatch.setattr("pipeline.shards.tokenize.PROCESS_BYTES", 1)
     files = {f"{name}.json.gz": [{"id": "x", "text": lab.text_of(name, 30)}] for name in "ab"}
     artifact = make(lab, tmp_path, files)
     raw = lab.publish(tmp_path / "raw/web/0000", "raw/web/0000")
@@ -154,3 +156,12 @@ def test_a_vocabulary_beyond_16_bits_is_stored_in_32():
 
     assert id_type(65536) == np.dtype("<u2")
     assert id_type(65537) == np.dtype("<u4")
+
+
+def test_a_tokenizer_with_other_bytes_than_its_manifest_says_is_refused(lab, tmp_path):
+    make(lab, tmp_path, {"a.json.gz": [{"id": "x", "text": "text"}]})
+    raw, tokenizer = lab.publish(tmp_path / "raw/web/0000", "raw/web/0000"), lab.train_tokenizer(tmp_path / "tokenizer")
+    path = tmp_path / "tokenizer/tokenizer.json"
+    path.write_text(path.read_text().replace('"version": "1.0"', '"version":  "1.0"').replace(": null", ":null", 1))
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json has other bytes"):
+        lab.run_step(tokenize, STEP, tmp_path, "tokens/web/0001", raw=[raw], tokenizer=[tokenizer])
