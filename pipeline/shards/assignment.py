@@ -16,5 +16,7 @@ class Assignment(NamedTuple):
     """Its tokens, the end token among them."""
     shard: np.ndarray
     """The shard where it begins; in increasing order."""
+    bounds: np.ndarray
+    """Where each shard begins in the run of all entries' tokens: int64 of shape [shards]."""
     padding: int
     """Columns of the stage's rows that stay empty."""

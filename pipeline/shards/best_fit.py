@@ -50,7 +50,7 @@ def assign(lengths: np.ndarray, rows: int, rows_per_shard: int, seq_len: int) ->
     pieces = cut(lengths, seq_len)
     total = np.cumsum(pieces.size)
     waiting, drawn = np.empty(0, np.int64), 0
-    chosen, shards = [], []
+    chosen: list[np.ndarray] = []
     for shard in range(shard_count(rows, rows_per_shard)):
         count = shard_rows(shard, rows, rows_per_shard)
         used = int(total[drawn - 1]) if drawn else 0
@@ -59,11 +59,13 @@ def assign(lengths: np.ndarray, rows: int, rows_per_shard: int, seq_len: int) ->
         drawn = max(drawn, end)
         row, _ = place(pieces.size[candidates], count, capacity)
         chosen.append(candidates[row >= 0])
-        shards.append(np.full(len(chosen[-1]), shard))
         waiting = candidates[row < 0]
     placed = np.concatenate(chosen)
     document, first, tokens, size = (column[placed] for column in pieces)
-    return Assignment(document, first, tokens, np.concatenate(shards), rows * capacity - int(size.sum()))
+    counts = [len(found) for found in chosen]
+    bounds = np.append(0, np.cumsum(tokens))[np.cumsum([0, *counts[:-1]])]
+    shard = np.repeat(np.arange(len(counts)), counts)
+    return Assignment(document, first, tokens, shard, bounds, rows * capacity - int(size.sum()))
 
 
 def place(sizes: np.ndarray, rows: int, capacity: int) -> tuple[np.ndarray, np.ndarray]:

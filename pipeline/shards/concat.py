@@ -33,5 +33,6 @@ def assign(lengths: np.ndarray, rows: int, rows_per_shard: int, seq_len: int) ->
     offset = offset[:count]
     tokens = np.minimum(lengths[:count], total - offset)
     assert tokens.sum() == total
+    bounds = np.arange(0, total, rows_per_shard * seq_len)
     shard = offset // (rows_per_shard * seq_len)
-    return Assignment(np.arange(count), np.zeros(count, np.int64), tokens, shard, padding=0)
+    return Assignment(np.arange(count), np.zeros(count, np.int64), tokens, shard, bounds, padding=0)

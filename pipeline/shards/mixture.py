@@ -49,7 +49,7 @@ def mixture(settings: MixtureStep, build: Build) -> dict[str, Any]:
         "tokens": int(assignment.tokens.sum()),
         "padding": assignment.padding,
         "shards": shard_count(settings.rows, settings.rows_per_shard),
-        "largest_deviation": _largest_deviation(stream, assignment, len(lengths)),
+        "largest_deviation": _largest_deviation(stream, assignment),
         "mixture": table,
     }
 
@@ -121,13 +121,20 @@ def _table(
     return rows
 
 
-def _largest_deviation(stream: Stream, assignment: Assignment, domains: int) -> float:
+def _largest_deviation(stream: Stream, assignment: Assignment) -> float:
     """The largest difference between a domain's share of a shard's tokens and its share of the stage's."""
-    shards = int(assignment.shard.max()) + 1
-    cell = assignment.shard * domains + stream.domain[assignment.document]
-    tokens = np.bincount(cell, weights=assignment.tokens, minlength=shards * domains).reshape(shards, domains)
-    filled = tokens[tokens.sum(axis=1) > 0]
-    return float(np.abs(filled / filled.sum(axis=1, keepdims=True) - tokens.sum(axis=0) / tokens.sum()).max())
+    domain = stream.domain[assignment.document]
+    end = np.cumsum(assignment.tokens)
+    bounds = np.append(assignment.bounds, end[-1])
+    at = np.searchsorted(end, bounds)  # the entry that each bound lies in, or at whose end
+    over = end[at] - bounds
+    found = 0.0
+    for number in np.unique(domain):
+        tokens = np.cumsum(np.where(domain == number, assignment.tokens, 0))
+        before = tokens[at] - np.where(domain[at] == number, over, 0)
+        shares = np.diff(before) / np.diff(bounds)
+        found = max(found, float(np.abs(shares - tokens[-1] / end[-1]).max()))
+    return found
 
 
 def _write_histograms(build: Build, blocks: dict[str, list[Artifact]]) -> None:

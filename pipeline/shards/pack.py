@@ -31,6 +31,7 @@ PROCESS_TOKENS = 1 << 27
 def pack(settings: PackStep, build: Build) -> dict[str, Any]:
     """Write the block's shards as `<shard>.zarr`, arrays of shape [rows, seq_len + 1 + mtp_depth].
 
+    A shard's rows are shuffled: they are in the order of training, and every run of them is a sample of its text.
     Reads the plan `mixture`, all blocks `tokens` that it was made of, and `tokenizer` for the end and pad ids. A shard
     depends on the plan alone, not on the others: any process may pack it. Raises ArtifactError if plan, tokens and
     tokenizer do not belong together.
@@ -76,9 +77,11 @@ class Packer:
         stage = self.settings
         rows = shard_rows(shard, stage.rows, stage.rows_per_shard)
         table = self._concat(shard, rows) if stage.packing == "concat" else self._best_fit(shard, rows)
+        # As packed, a long document's rows would follow each other and fill whole batches; best-fit rows are by size.
+        order = permutation(rows, stage.seed, "rows", shard)
         with ArrayWriter(self.folder / shard_name(shard), self.dtype, (self.width,)) as writer:
             for begin in range(0, rows, SLAB_ROWS):
-                writer.append(table[begin : begin + SLAB_ROWS])
+                writer.append(table[order[begin : begin + SLAB_ROWS]])
 
     @property
     def width(self) -> int:
@@ -104,8 +107,6 @@ class Packer:
         goes_on = runs.left > runs.tokens
         row, column = best_fit.place(runs.tokens + goes_on, rows, stage.seq_len + 1)
         assert bool((row >= 0).all())
-        # The best-fit order is by size: large documents first. Training wants them mixed.
-        row = permutation(rows, stage.seed, "rows", shard)[row]
         table = np.full((rows, self.width), self.ids.pad, self.dtype)
         count = np.where(goes_on, np.minimum(self.width, runs.left), runs.tokens)
         runs.copy(table.reshape(-1), np.zeros_like(count), count, row * self.width + column, self.ids.end)

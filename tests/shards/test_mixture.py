@@ -13,6 +13,8 @@ from pipeline.shards.plan import PLAN, SCHEMA, entries_of_shard, entries_of_span
 from pipeline.shards.tokens import open_block
 from pipeline.shards.unigram import unigram_counts
 
+WEIGHTS = {"web": 0.5, "code": 0.3, "wiki": 0.2}
+
 
 def plan_of(artifact):
     return pq.read_table(artifact.path(PLAN))
@@ -75,14 +77,29 @@ def test_equal_settings_give_equal_bytes_and_another_seed_another_order(corpus):
 @pytest.mark.parametrize("packing", ["concat", "best_fit"])
 def test_every_shard_carries_the_mixture_to_within_documents(corpus, packing):
     plan = corpus.mix("even", packing=packing, rows=200, rows_per_shard=50, max_epochs=40.0)
+    longest = max(int(open_block(one, "train").lengths.max()) for one in corpus.tokens)
     entries = plan_of(plan)
-    for shard in range(4):
-        part = entries.filter(np.equal(entries.column("shard").to_numpy(), shard))
-        tokens, domains = part.column("tokens").to_numpy(), np.array(part.column("domain").to_pylist())
+    domain = np.array(entries.column("domain").to_pylist())
+    shard, offset, tokens = (entries.column(name).to_numpy() for name in ("shard", "offset", "tokens"))
+    worst = 0.0
+    for number in range(4):
+        if packing == "concat":
+            begin, end = number * 50 * 64, (number + 1) * 50 * 64
+            inside = np.maximum(0, np.minimum(end, offset + tokens) - np.maximum(begin, offset))
+        else:
+            inside = np.where(shard == number, tokens, 0)
         for row in plan.manifest.counts["mixture"]:
-            ours = tokens[domains == row["domain"]].sum()
-            assert abs(ours / tokens.sum() - row["weight_asked"]) < 0.12  # `code` has documents of a fifth of a shard
-    assert plan.manifest.counts["largest_deviation"] < 0.12
+            share = inside[domain == row["domain"]].sum() / inside.sum()
+            worst = max(worst, abs(share - row["weight_delivered"]))
+    assert plan.manifest.counts["largest_deviation"] == pytest.approx(worst)
+    assert worst * 50 * 64 <= 2 * longest
+
+
+def test_the_mixture_is_even_to_half_a_percent_where_shards_are_long(corpus):
+    plan = corpus.mix("long", weights=WEIGHTS, rows=6000, rows_per_shard=3000, max_epochs=400.0)
+    assert plan.manifest.counts["largest_deviation"] < 0.005
+    for row in plan.manifest.counts["mixture"]:
+        assert abs(row["weight_delivered"] - row["weight_asked"]) < 0.005
 
 
 def test_the_table_says_what_was_asked_and_delivered(corpus):

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from pipeline.artifact.files import ArtifactError
 from pipeline.settings.shards import PackStep
+from pipeline.shards.order import permutation
 from pipeline.shards.pack import pack
 from pipeline.shards.plan import PLAN
 from pipeline.shards.rows import Rows
@@ -28,6 +29,16 @@ def planned(corpus, plan):
     return found
 
 
+def in_order_of_the_stream(table, plan):
+    """Undo the shuffling of the rows of each shard."""
+    ordered = np.full_like(table, -1)
+    per_shard, seed = plan.manifest.settings["rows_per_shard"], plan.manifest.settings["seed"]
+    for shard, begin in enumerate(range(0, len(table), per_shard)):
+        part = table[begin : begin + per_shard]
+        ordered[begin + permutation(len(part), seed, "rows", shard)] = part
+    return ordered
+
+
 def decoded(corpus, documents):
     tokenizer = Tokenizer.from_file(str(corpus.tokenizer.path("tokenizer.json")))
     return [tokenizer.decode(list(ids)) for ids in documents]
@@ -42,7 +53,7 @@ def test_concatenated_rows_decode_to_the_plans_documents_and_no_validation_docum
     plan = corpus.mix("concat", rows=290, max_epochs=40.0)
     rows = Rows(corpus.pack("concat", plan), verify=True)
     assert (len(rows), rows.width) == (290, SEQ_LEN + 2)
-    table = rows.read(0, len(rows))
+    table = in_order_of_the_stream(rows.read(0, len(rows)), plan)
     stream = table[:, :SEQ_LEN].reshape(-1)
     np.testing.assert_array_equal(stream, [token for ids in planned(corpus, plan) for token in ids])
     np.testing.assert_array_equal(table[:-1, SEQ_LEN:], table[1:, :2])  # what the last targets are
@@ -60,7 +71,8 @@ def test_a_plan_that_reads_a_domain_once_gives_back_each_of_its_documents(corpus
     divisor = next(size for size in range(20, total) if total % size == 0)
     plan = corpus.mix("whole", weights={"wiki": 1.0}, rows=total // divisor, seq_len=divisor, max_epochs=1.0)
     rows = Rows(corpus.pack("whole", plan))
-    texts = decoded(corpus, split_documents(rows.read(0, len(rows))[:, :divisor].reshape(-1)))
+    table = in_order_of_the_stream(rows.read(0, len(rows)), plan)
+    texts = decoded(corpus, split_documents(table[:, :divisor].reshape(-1)))
     wiki = [text for text in corpus.texts("train") if text.startswith("wiki/")]
     assert sorted(texts) == sorted(wiki)
 
@@ -169,3 +181,10 @@ def test_settings_that_are_not_the_plans_are_refused(lab, corpus):
 def test_a_block_beyond_the_stage_is_refused(lab, corpus):
     with pytest.raises(ValueError, match="beyond the stage's 6 shards"):
         run_pack(lab, corpus, corpus.mix("refused"), settings={"first_shard": 5, "shards": 2})
+
+
+def test_the_rows_of_a_long_document_do_not_follow_each_other(lab, tmp_path):
+    corpus = lab.Corpus(tmp_path, {"books": [[2000] * 8]}, fraction=0.0)
+    plan = corpus.mix("books", weights={"books": 1.0}, rows=400, rows_per_shard=400)
+    table = Rows(corpus.pack("books", plan)).read(0, 400)
+    assert (table[:-1, SEQ_LEN] == table[1:, 0]).mean() < 0.2
