@@ -64,8 +64,8 @@ def assign(lengths: np.ndarray, rows: int, rows_per_shard: int, seq_len: int) ->
     document, first, tokens, size = (column[placed] for column in pieces)
     counts = [len(found) for found in chosen]
     bounds = np.append(0, np.cumsum(tokens))[np.cumsum([0, *counts[:-1]])]
-    shard = np.repeat(np.arange(len(counts)), counts)
-    return Assignment(document, first, tokens, shard, bounds, rows * capacity - int(size.sum()))
+    numbers = np.repeat(np.arange(len(counts)), counts)
+    return Assignment(document, first, tokens, numbers, bounds, rows * capacity - int(size.sum()))
 
 
 def place(sizes: np.ndarray, rows: int, capacity: int) -> tuple[np.ndarray, np.ndarray]:
