@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact.manifest import MANIFEST, RECORD
-from pipeline.artifact.state import is_current, repairs_wanted, restore_manifest
+from pipeline.artifact.state import is_settled, repairs_wanted, restore_manifest
 from pipeline.corpus.blocks import blocks_of
 from pipeline.settings.base import Settings, execution_of, identity
 from pipeline.settings.corpus import normalize_weights
@@ -50,7 +50,8 @@ class Graph:
         self.project = project
         self.results = Path(project.workflow.results)
         self.nodes = {node.name: node for node in _nodes(project)}
-        self._current: dict[str, bool] = {}
+        self._settled: dict[str, bool] = {}
+        self._unaffected = self._find_unaffected()
 
     def named(self, step: str) -> list[str]:
         """The artifacts that a step makes."""
@@ -60,18 +61,26 @@ class Graph:
         """Where an artifact lies."""
         return self.results / name
 
-    def current(self, name: str) -> bool:
-        """Whether an artifact and all that it is made of are whole and as the settings, code and inputs want them."""
-        if name not in self._current:
-            self._current[name] = self._is_current(self.nodes[name])
-        return self._current[name]
+    def settled(self, name: str) -> bool:
+        """Whether an artifact and all that it is made of were made as the settings, the code and the inputs want them."""
+        if name not in self._settled:
+            self._settled[name] = self._is_settled(self.nodes[name])
+        return self._settled[name]
+
+    def unaffected(self, name: str) -> bool:
+        """Whether an artifact is settled and so is everything made of it.
+
+        Then nothing that happens above it (a lost file made again, a newer time stamp) gives it a reason to run. With an
+        unsettled one below, it stays in the chain: Snakemake asks a job for reasons of its own only where none of those
+        above it runs.
+        """
+        return name in self._unaffected
 
     def restore_manifests(self) -> None:
-        """Declare again what is there and current but lost its manifest."""
+        """Declare again what is settled but lost its manifest; nothing has to run for it."""
         for name in self.nodes:
-            folder = self.folder(name)
-            if (folder / RECORD).exists() and not (folder / MANIFEST).exists() and self.current(name):
-                restore_manifest(folder)
+            if self.settled(name):
+                restore_manifest(self.folder(name))
 
     def execution(self, name: str, workers: int) -> dict[str, Any]:
         """How an artifact is computed on so many cores."""
@@ -83,12 +92,19 @@ class Graph:
         """What was and is to be repaired in an artifact."""
         return repairs_wanted(self.folder(name))
 
-    def _is_current(self, node: Node) -> bool:
-        if not all(self.current(name) for name in node.inputs):
+    def _is_settled(self, node: Node) -> bool:
+        if not all(self.settled(name) for name in node.inputs):
             return False
         step = STEPS[node.step]
         inputs = [(STEPS[self.nodes[name].step].role, self.folder(name)) for name in node.inputs]
-        return is_current(self.folder(node.name), node.step, step.module, node.settings, inputs, node.files)
+        return is_settled(self.folder(node.name), node.step, step.module, node.settings, inputs, node.files)
+
+    def _find_unaffected(self) -> set[str]:
+        affected: set[str] = set()
+        for node in reversed(self.nodes.values()):
+            if node.name in affected or not self.settled(node.name):
+                affected.update((node.name, *node.inputs))
+        return self.nodes.keys() - affected
 
 
 def _nodes(project: Project) -> Iterator[Node]:

@@ -15,7 +15,7 @@ from pipeline.artifact.verify import damage, recorded
 SMALL_BYTES = 64 << 20
 
 
-def is_current(
+def is_settled(
     folder: Path,
     step: str,
     module: str,
@@ -23,13 +23,14 @@ def is_current(
     inputs: Sequence[tuple[str, Path]],
     files: Sequence[Path] = (),
 ) -> bool:
-    """Whether an artifact is whole and was made of these settings, this code and the present content of its inputs.
+    """Whether an artifact was made of these settings, this code and the present content of its inputs.
 
-    Content decides, never the clock. The inputs are given as (role, folder); the caller makes sure that they are current.
+    Content decides, never the clock. The inputs are given as (role, folder); the caller makes sure that they are settled.
+    Files that were lost since do not matter here: made again, they are the same (see `repairs_wanted`).
     The user's own files are read where they are small; of large ones the step itself finds out, so they count as changed.
     """
     record = recorded(folder)
-    if record is None or any(damage(folder, record)):
+    if record is None:
         return False
     try:
         if sum(path.stat().st_size for path in files) > SMALL_BYTES:
@@ -52,10 +53,8 @@ def repairs_wanted(folder: Path) -> tuple[str, ...]:
     return (*record.repairs, *(f"{path} {what}" for path, what in damage(folder, record)))
 
 
-def restore_manifest(folder: Path) -> bool:
-    """Write a whole artifact's lost manifest again from its record. Returns whether there was need to."""
+def restore_manifest(folder: Path) -> None:
+    """Write a settled artifact's lost manifest again from its record."""
     record = recorded(folder)
-    if record is None or (folder / MANIFEST).exists() or any(damage(folder, record)):
-        return False
-    declare(folder, record)
-    return True
+    if record is not None and not (folder / MANIFEST).exists():
+        declare(folder, record)

@@ -52,13 +52,13 @@ def node(output):
 def needs(pattern):
     """Input function: the manifests that the artifact of this name is made of.
 
-    For an artifact that is as it should be they are `ancient`: only content makes it run again, never a time stamp.
+    For an artifact that nothing can affect they are `ancient`: only content makes it run again, never a time stamp.
     """
 
     def manifests(wildcards):
         name = pattern.format(**wildcards)
         paths = [manifest(needed) for needed in GRAPH.nodes[name].inputs]
-        return ancient(paths) if paths and GRAPH.current(name) else paths
+        return ancient(paths) if paths and GRAPH.unaffected(name) else paths
 
     return manifests
 
@@ -69,7 +69,7 @@ def files(pattern):
     def paths(wildcards):
         name = pattern.format(**wildcards)
         own = [str(path) for path in GRAPH.nodes[name].files]
-        return ancient(own) if own and GRAPH.current(name) else own
+        return ancient(own) if own and GRAPH.unaffected(name) else own
 
     return paths
 
