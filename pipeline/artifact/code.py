@@ -8,7 +8,7 @@ import ast
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def code_files(module: str, root: Path = ROOT) -> dict[str, str]:
     """The digest of every first-party file that a module imports, itself among them, by path below `root`."""
-    return {str(_path(name, root).relative_to(root)): _digest_of_file(_path(name, root)) for name in _closure(module, root)}
+    paths = [_path(name, root) for name in _closure(module, root)]
+    return {str(path.relative_to(root)): _digest_of_file(path) for path in paths}
 
 
 def code_digest(files: dict[str, str]) -> str:
@@ -77,7 +78,7 @@ def _digest_of_file(path: Path) -> str:
     return _digest_at(path, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _digest_at(path: Path, mtime_ns: int) -> str:
     return hashlib.sha256(_outline(_parse(path, mtime_ns)).encode()).hexdigest()
 
@@ -86,7 +87,11 @@ def _outline(node: Any) -> str:
     """Write a syntax tree so that every Python version from 3.11 on writes the same (`ast.dump` does not)."""
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if name not in ("kind", "type_comment"))
-        filled = (f"{name}={_outline(value)}" for name, value in fields if value != [] and (value is not None or name == "value"))
+        filled = (
+            f"{name}={_outline(value)}"
+            for name, value in fields
+            if value != [] and (value is not None or name == "value")
+        )
         return f"{type(node).__name__}({','.join(filled)})"
     if isinstance(node, list):
         # Strings that stand alone are docstrings: of modules, classes, functions and attributes.
@@ -102,6 +107,6 @@ def _tree(path: Path) -> ast.Module:
     return _parse(path, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parse(path: Path, mtime_ns: int) -> ast.Module:
     return ast.parse(path.read_bytes())

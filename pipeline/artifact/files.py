@@ -16,11 +16,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -41,8 +41,14 @@ sync_folder = sync_file  # a folder's entries are forced to disk by the same cal
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb", buffering=0) as file:
+    with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stays_inside(relative: str) -> bool:
+    """Whether a relative path, as it is written, cannot leave the folder that it is joined to."""
+    pure = PurePosixPath(relative)
+    return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and not {"\\", "\0"} & set(relative)
 
 
 def inside(folder: Path, relative: str) -> Path:
@@ -50,10 +56,9 @@ def inside(folder: Path, relative: str) -> Path:
 
     Raises ArtifactError if it is absolute, has a `..`, or leads out of the folder by a link.
     """
-    pure = PurePosixPath(relative)
-    if not relative or pure.is_absolute() or ".." in pure.parts or "\\" in relative or "\0" in relative:
+    if not stays_inside(relative):
         raise ArtifactError(f"{folder}: the path {relative!r} leaves its folder; refuse the artifact that names it")
-    path = folder / pure
+    path = folder / relative
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ArtifactError(f"{folder}: {relative!r} is a link that leads out of its folder; put the file itself there")
     return path

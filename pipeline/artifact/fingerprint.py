@@ -9,7 +9,7 @@ from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.canonical import digest
 from pipeline.artifact.code import code_digest
 from pipeline.artifact.files import ArtifactError, sha256_of
-from pipeline.artifact.manifest import Source
+from pipeline.artifact.manifest import FILE_ROLE, Source
 
 
 @dataclass(frozen=True)
@@ -58,4 +58,4 @@ def _source_of_file(number: int, path: Path) -> Source:
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist; put it back, or take it out of the settings")
     content = sha256_of(path)
-    return Source(role="file", artifact=f"{number}:{path.name}", content=content, fingerprint=content)
+    return Source(role=FILE_ROLE, artifact=f"{number}:{path.name}", content=content, fingerprint=content)

@@ -12,11 +12,11 @@ from pathlib import Path
 def exclusive(results: Path, name: str) -> Iterator[None]:
     """Hold the artifact `name` while the block runs; wait, and say so, while another process holds it.
 
-    An orchestrator that was killed leaves its jobs running: the next one waits for them here and then finds their work done.
+    An orchestrator that was killed leaves its jobs running: the next one waits for them here and finds their work done.
     """
     path = results / ".locks" / f"{name.replace('/', '.')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
+    with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

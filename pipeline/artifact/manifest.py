@@ -1,18 +1,22 @@
 """The manifest: what a step made, of what, with what, and how to check it."""
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.artifact.canonical import digest
-from pipeline.artifact.files import ArtifactError, sha256_of, write_atomic
+from pipeline.artifact.files import ArtifactError, sha256_of, stays_inside, write_atomic
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 RECORD = "artifact.json"
 """The same bytes as the manifest, which Snakemake does not know and so never deletes."""
+FILE_ROLE = "file"
+"""The role of an input that is no artifact but one of the user's own files."""
+
+WAY_OUT = "delete it and run its step again"
 
 
 class Entry(BaseModel):
@@ -21,14 +25,13 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    size: int
+    size: int = Field(ge=0)
     sha256: str
 
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, path: str) -> str:
-        pure = PurePosixPath(path)
-        if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path:
+        if not stays_inside(path):
             raise ValueError(f"the path {path!r} leaves its folder")
         return path
 
@@ -93,20 +96,21 @@ def write_manifest(folder: Path, name: str, manifest: Manifest) -> None:
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
-    Raises ArtifactError if it is missing, broken, of another format, or names paths outside its folder.
+    Raises ArtifactError if it is missing, broken, of another format, or names paths outside its folder; and OSError if
+    it is there but cannot be read now.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{path} does not exist; run the step that makes it") from None
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); delete it and run its step again") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is no JSON ({error}); {WAY_OUT}") from None
     written = data.get("format") if isinstance(data, dict) else None
     if written != FORMAT:
-        raise ArtifactError(f"{path} has format {written!r}, this version reads {FORMAT}; delete it and run its step again")
+        raise ArtifactError(f"{path} has format {written!r}, this version reads {FORMAT}; {WAY_OUT}")
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{path}: {key}: {first['msg']}; delete it and run its step again") from None
+        raise ArtifactError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}; {WAY_OUT}") from None

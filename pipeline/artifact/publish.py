@@ -7,7 +7,6 @@ A kill at any moment leaves the old artifact or the new one, each whole; the sam
     demo.aside-<fingerprint>  what it was before
 """
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -34,9 +33,7 @@ def aside_folder(folder: Path, fingerprint: str) -> Path:
 def listed_files(folder: Path) -> list[str]:
     """The files that make up an artifact: all but its own manifests and the working data, in order."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        str(path) for path in found if path.parts[0] != WORKING and str(path) not in (MANIFEST, RECORD)
-    )
+    return sorted(str(path) for path in found if path.parts[0] != WORKING and str(path) not in (MANIFEST, RECORD))
 
 
 def entries(folder: Path) -> tuple[Entry, ...]:
@@ -57,10 +54,13 @@ def seal(building: Path, manifest: Manifest) -> None:
 def swap_in(sealed: Path, folder: Path, keep_replaced: bool) -> None:
     """Make a sealed folder the artifact. What stood there is removed, or kept aside if `keep_replaced`."""
     move_aside(folder)
-    os.rename(sealed, folder)
+    sealed.rename(folder)
     sync_folder(folder.parent)
     if not keep_replaced:
-        for leftover in (*folder.parent.glob(f"{folder.name}.aside-*"), *folder.parent.glob(f"{folder.name}.building-*")):
+        for leftover in (
+            *folder.parent.glob(f"{folder.name}.aside-*"),
+            *folder.parent.glob(f"{folder.name}.building-*"),
+        ):
             shutil.rmtree(leftover)
 
 
@@ -74,7 +74,7 @@ def move_aside(folder: Path) -> None:
         return
     record = recorded(folder)
     aside = aside_folder(folder, record.fingerprint if record else "unrecorded")
-    os.rename(folder, aside if not aside.exists() else aside.with_name(f"{aside.name}-{time.time_ns()}"))
+    folder.rename(aside if not aside.exists() else aside.with_name(f"{aside.name}-{time.time_ns()}"))
 
 
 def declare(folder: Path, manifest: Manifest) -> None:

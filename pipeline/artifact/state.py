@@ -13,6 +13,7 @@ from pipeline.artifact.publish import declare
 from pipeline.artifact.verify import damage, recorded
 
 SMALL_BYTES = 64 << 20
+"""Reading so much at parse time takes a tenth of a second."""
 
 
 def is_settled(
@@ -25,14 +26,14 @@ def is_settled(
 ) -> bool:
     """Whether an artifact was made of these settings, this code and the present content of its inputs.
 
-    Content decides, never the clock. The inputs are given as (role, folder); the caller makes sure that they are settled.
-    Files that were lost since do not matter here: made again, they are the same (see `repairs_wanted`).
-    The user's own files are read where they are small; of large ones the step itself finds out, so they count as changed.
+    Content decides, never the clock. The inputs are given as (role, folder); the caller sees to it that they are
+    settled. Files that were lost since do not matter here: made again, they are the same (see `repairs_wanted`).
+    The user's own files are read where they are small; large ones count as changed, and the step itself finds out.
     """
-    record = recorded(folder)
-    if record is None:
-        return False
     try:
+        record = recorded(folder)
+        if record is None:
+            return False
         if sum(path.stat().st_size for path in files) > SMALL_BYTES:
             return False
         known = sources(((role, Artifact.open(path / RECORD)) for role, path in inputs), files)

@@ -14,10 +14,15 @@ from pipeline.artifact.cost import Meter, versions
 from pipeline.artifact.files import ArtifactError
 from pipeline.artifact.fingerprint import Identity, sources
 from pipeline.artifact.lock import exclusive
-from pipeline.artifact.manifest import RECORD, Manifest
+from pipeline.artifact.manifest import MANIFEST, RECORD, Manifest, read_manifest
 from pipeline.artifact.publish import (
-    aside_folder, building_folder, declare, entries, seal, swap_in,
-)  # fmt: skip
+    aside_folder,
+    building_folder,
+    declare,
+    entries,
+    seal,
+    swap_in,
+)
 from pipeline.artifact.verify import HASHED_BYTES, damage, recorded
 
 Builder = Callable[[Build], Mapping[str, Any]]
@@ -59,7 +64,13 @@ class Request:
     @property
     def name(self) -> str:
         """The artifact's name below the results folder."""
-        return self.folder.resolve().relative_to(self.results.resolve()).as_posix()
+        # Links are kept as they are: results may be spread over disks.
+        folder, results = (Path(os.path.abspath(path)) for path in (self.folder, self.results))  # noqa: PTH100
+        if self.output.name != MANIFEST or results not in folder.parents:
+            raise ArtifactError(
+                f"{self.output} is no manifest below {self.results}; write {self.results}/<name>/{MANIFEST}"
+            )
+        return folder.relative_to(results).as_posix()
 
 
 def run(request: Request, builder: Builder) -> Manifest:
@@ -101,9 +112,9 @@ def _already_there(request: Request, identity: Identity) -> Manifest | None:
 
 
 def _refuse_to_rebuild(request: Request, identity: Identity) -> None:
-    record = recorded(request.folder)
-    if record is None or request.rebuild or not request.resumes:
+    if request.rebuild or not request.resumes or not (request.folder / RECORD).exists():
         return
+    record = read_manifest(request.folder / RECORD)  # a broken one may be that of weeks of work: it is an error
     seconds = float(record.cost.get("seconds", 0.0))
     if record.fingerprint != identity.fingerprint and seconds > EXPENSIVE_SECONDS:
         raise ArtifactError(
@@ -114,9 +125,9 @@ def _refuse_to_rebuild(request: Request, identity: Identity) -> None:
 
 
 def _difference(record: Manifest, identity: Identity) -> str:
-    if dict(record.settings) != dict(identity.settings):
-        keys = sorted(k for k in {*record.settings, *identity.settings} if record.settings.get(k) != identity.settings.get(k))
-        return f"other settings ({', '.join(keys)})"
+    old, new = dict(record.settings), dict(identity.settings)
+    if old != new:
+        return f"other settings ({', '.join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))})"
     if record.inputs != identity.inputs:
         return "other inputs"
     files = {**record.code_files, **identity.code_files}
@@ -174,7 +185,7 @@ def _reopen(folder: Path, building: Path, record: Manifest) -> frozenset[str]:
     if building.exists():
         shutil.rmtree(building)
     (folder / RECORD).unlink()
-    os.rename(folder, building)
+    folder.rename(building)
     for path in broken:
         (building / path).unlink(missing_ok=True)
     return frozenset(entry.path for entry in record.files if entry.path not in broken)

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+
+from pipeline.settings.explain import explain
 
 
 class SettingsError(ValueError):
@@ -15,7 +18,9 @@ class SettingsError(ValueError):
 class Settings(BaseModel):
     """A frozen section of the settings; an unknown key or a wrong type is an error."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], where: str = "") -> Self:
@@ -25,13 +30,13 @@ class Settings(BaseModel):
         """
         try:
             # By way of JSON, so that a list may become a tuple while types stay strict.
-            return cls.model_validate_json(json.dumps(data))
+            return cls.model_validate_json(json.dumps(data, default=_as_text))
         except ValidationError as error:
-            from pipeline.settings.explain import explain
-
             raise SettingsError(explain(cls, error, where)) from None
-        except TypeError as error:
-            raise SettingsError(f"{where or 'settings'}: not plain data: {error}") from None
+        except (TypeError, RecursionError, ValueError) as error:
+            raise SettingsError(
+                f"{where.rstrip(':') or 'settings'}: {error}; use text, numbers, lists and keys with values only"
+            ) from None
 
 
 def execution(default: Any = ..., **constraints: Any) -> Any:
@@ -57,34 +62,44 @@ def execution_of(section: Settings) -> dict[str, Any]:
     return _split(section, wanted=True)
 
 
-def compose(identity_part: Mapping[str, Any], execution_part: Mapping[str, Any], section: type[Settings]) -> dict[str, Any]:
+def compose(
+    identity_part: Mapping[str, Any], execution_part: Mapping[str, Any], section: type[Settings]
+) -> dict[str, Any]:
     """Put together again what `identity` and `execution_of` took apart, as plain data.
 
     Keys of `execution_part` that are no execution fields of the section are left out.
     """
     plain = dict(identity_part)
     for name, field in section.model_fields.items():
-        if name not in execution_part:
+        key = field.alias or name
+        if key not in execution_part:
             continue
         if is_execution(field):
-            plain[name] = execution_part[name]
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings) and name in plain:
-            plain[name] = compose(plain[name], execution_part[name], field.annotation)
+            plain[key] = execution_part[key]
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings) and key in plain:
+            plain[key] = compose(plain[key], execution_part[key], field.annotation)
     return plain
 
 
 def _split(section: Settings, wanted: bool) -> dict[str, Any]:
-    plain = section.model_dump(mode="json")
+    plain = section.model_dump(mode="json", by_alias=True)
     parts: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
+        key, value = field.alias or name, getattr(section, name)
         if is_execution(field):
             if wanted:
-                parts[name] = plain[name]
+                parts[key] = plain[key]
         elif isinstance(value, Settings):
             below = _split(value, wanted)
             if below or not wanted:
-                parts[name] = below
+                parts[key] = below
         elif not wanted:
-            parts[name] = plain[name]
+            parts[key] = plain[key]
     return parts
+
+
+def _as_text(value: Any) -> str:
+    """YAML reads an unquoted 2026-01-31 as a date; it was meant as text."""
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")

@@ -40,8 +40,7 @@ class DistributedSettings(Settings):
         if self.zero_stage or self.zero_offload:
             key = "zero_stage" if self.zero_stage else "zero_offload"
             raise ValueError(
-                f"{key} is {getattr(self, key)}, but ZeRO shares state between processes and this version trains in one; "
-                "write zero_stage 0 and zero_offload false"
+                f"{key} is {getattr(self, key)}, but ZeRO shares state between processes and this version trains in "
+                "one; write zero_stage 0 and zero_offload false"
             )
         return self
-

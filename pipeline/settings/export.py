@@ -32,6 +32,5 @@ def check_exportable(model: ModelSettings) -> None:
     if model.moe.score != "sigmoid":
         raise SettingsError(
             f"model.moe.score: {model.moe.score!r}: the models that transformers knows with this attention and this"
-            " router bias have sigmoid scores, so the export would compute something else; write sigmoid, or leave"
-            " export out"
+            " router bias have sigmoid scores, so the export would compute something else; write sigmoid"
         )
