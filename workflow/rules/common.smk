@@ -86,7 +86,9 @@ def gate(pattern):
 
 def settings(pattern):
     """Params function: what enters the identity of the artifact of this name, as canonical JSON."""
-    return lambda wildcards: canonical_json(GRAPH.nodes[pattern.format(**wildcards)].settings)
+    return lambda wildcards: canonical_json(
+        GRAPH.nodes[pattern.format(**wildcards)].settings
+    )
 
 
 def code(step):
@@ -104,4 +106,11 @@ def execution(pattern):
 
     It takes `threads`, so Snakemake does not track it: another layout leaves nothing stale.
     """
-    return lambda wildcards, threads: json.dumps(GRAPH.execution(pattern.format(**wildcards), threads))
+    return lambda wildcards, threads: json.dumps(
+        GRAPH.execution(pattern.format(**wildcards), threads)
+    )
+
+
+def untracked(value):
+    """Params function: a value that is not part of an identity, hidden from Snakemake's triggers in the same way."""
+    return lambda wildcards, threads: value

@@ -18,6 +18,7 @@ rule download:
         code=code("download"),
         repairs=repairs("raw/{domain}/{block}"),
         execution=execution("raw/{domain}/{block}"),
+        results=untracked(RESULTS),
         files=lambda wildcards, input: [f"--file={path}" for path in input.files],
     message:
         "Fetching {wildcards.domain} block {wildcards.block}"
@@ -25,7 +26,7 @@ rule download:
         "python -m pipeline download"
         " {params.files:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"

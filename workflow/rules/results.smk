@@ -18,12 +18,13 @@ rule evaluate:
         code=code("evaluate"),
         repairs=repairs("evaluate/{stage}"),
         execution=execution("evaluate/{stage}"),
+        results=untracked(RESULTS),
     message:
         "Evaluating {wildcards.stage}"
     shell:
         "python -m pipeline evaluate {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"
@@ -50,12 +51,13 @@ rule ladder:
         code=code("ladder"),
         repairs=repairs("ladder"),
         execution=execution("ladder"),
+        results=untracked(RESULTS),
     message:
         "Fitting the scaling law"
     shell:
         "python -m pipeline ladder {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"
@@ -82,12 +84,13 @@ rule export:
         code=code("export"),
         repairs=repairs("export/{stage}"),
         execution=execution("export/{stage}"),
+        results=untracked(RESULTS),
     message:
         "Exporting {wildcards.stage}"
     shell:
         "python -m pipeline export {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"
@@ -149,12 +152,13 @@ rule report:
         code=code("report"),
         repairs=repairs("report/{stage}"),
         execution=execution("report/{stage}"),
+        results=untracked(RESULTS),
     message:
         "Drawing the report of {wildcards.stage}"
     shell:
         "python -m pipeline report {input.manifests:q}"
         " --output {output.manifest:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"

@@ -18,12 +18,13 @@ rule mixture:
         code=code("mixture"),
         repairs=repairs("mixture/{stage}"),
         execution=execution("mixture/{stage}"),
+        results=untracked(RESULTS),
     message:
         "Planning the mixture of {wildcards.stage}"
     shell:
         "python -m pipeline mixture {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"
@@ -52,12 +53,13 @@ rule pack:
         code=code("pack"),
         repairs=repairs("shards/{stage}/{block}"),
         execution=execution("shards/{stage}/{block}"),
+        results=untracked(RESULTS),
     message:
         "Packing {wildcards.stage} block {wildcards.block}"
     shell:
         "python -m pipeline pack {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"
@@ -84,12 +86,13 @@ rule validation:
         code=code("validation"),
         repairs=repairs("shards/{stage}/validation"),
         execution=execution("shards/{stage}/validation"),
+        results=untracked(RESULTS),
     message:
         "Packing the validation rows of {wildcards.stage}"
     shell:
         "python -m pipeline validation {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"

@@ -18,12 +18,13 @@ rule tokenizer:
         code=code("tokenizer"),
         repairs=repairs("tokenizer"),
         execution=execution("tokenizer"),
+        results=untracked(RESULTS),
     message:
         "Training the tokenizer"
     shell:
         "python -m pipeline tokenizer {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"
@@ -50,12 +51,13 @@ rule tokenize:
         code=code("tokenize"),
         repairs=repairs("tokens/{domain}/{block}"),
         execution=execution("tokens/{domain}/{block}"),
+        results=untracked(RESULTS),
     message:
         "Tokenizing {wildcards.domain} block {wildcards.block}"
     shell:
         "python -m pipeline tokenize {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"

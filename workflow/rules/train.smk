@@ -19,14 +19,16 @@ rule train:
         code=code("train"),
         repairs=repairs("train/{stage}"),
         execution=execution("train/{stage}"),
+        results=untracked(RESULTS),
+        rebuild=untracked(REBUILD),
     message:
         "Training {wildcards.stage}"
     shell:
         "python -m pipeline train {input.manifests:q}"
         " --output {output:q}"
-        " --results {RESULTS:q}"
+        " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"
-        " --rebuild={REBUILD:q}"
+        " --rebuild={params.rebuild:q}"
         " 2>&1 | tee {log:q}"
