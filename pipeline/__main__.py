@@ -1,5 +1,6 @@
 """The command line: every step, and the tools to look at what the steps made."""
 
+import errno
 import importlib
 import json
 import sys
@@ -18,6 +19,12 @@ from pipeline.artifact.verify import damage
 from pipeline.settings.base import SettingsError, compose
 from pipeline.steps import STEPS, Step
 
+SURROUNDINGS = {
+    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EISDIR, errno.EMFILE, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.ENOLCK, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ESTALE,
+}  # fmt: skip
+"""What the file system may refuse. Any other error of the operating system is a bug, and shows its traceback."""
+
 app = typer.Typer(
     name="pipeline",
     help="Seekmake: from raw Dolma text to an exported DeepSeek-V3-style checkpoint. Steps are run by Snakemake.",
@@ -34,31 +41,55 @@ def _step_command(step: Step) -> Any:
         results: Annotated[Path, typer.Option(help="The folder that artifacts' names begin below.")] = Path("results"),
         settings: Annotated[str, typer.Option(help="What enters the identity, as JSON.")] = "{}",
         execution: Annotated[str, typer.Option(help="How to compute, as JSON; never enters the identity.")] = "{}",
-        file: Annotated[list[Path] | None, typer.Option(help="One of the user's own files that the step reads.")] = None,
+        file: Annotated[
+            list[Path] | None, typer.Option(help="One of the user's own files that the step reads.")
+        ] = None,
         repairs: Annotated[str, typer.Option(help="What is known to be missing, as a JSON list.")] = "[]",
         rebuild: Annotated[str, typer.Option(help="An expensive artifact that may be made again.")] = "",
     ) -> None:
         request = Request(
             step=step.name,
             module=step.module,
-            settings=json.loads(settings),
+            settings=_from_json("--settings", settings, dict),
             inputs=[(_role(path), path) for path in manifests or []],
             output=output,
             results=results,
             files=file or [],
-            execution=json.loads(execution),
-            repairs=tuple(json.loads(repairs)),
+            execution=_from_json("--execution", execution, dict),
+            repairs=tuple(_from_json("--repairs", repairs, list)),
             keeps=step.keeps,
             resumes=step.resumes,
             rebuild=bool(rebuild) and output.parent == results / rebuild,
         )
-        run(request, lambda build: _builder(step)(_parse(step, request), build))
+        _run(step, request)
 
     return command
 
 
+def _run(step: Step, request: Request) -> None:
+    try:
+        run(request, lambda build: _builder(step)(_parse(step, request), build))
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say where it is
+            error.filename = request.folder
+        raise
+
+
 def _role(manifest: Path) -> str:
-    return STEPS[Artifact.open(manifest).manifest.step].role
+    name = Artifact.open(manifest).manifest.step
+    if name not in STEPS:
+        raise ArtifactError(f"{manifest} was made by the step {name!r}; known steps: {', '.join(STEPS)}")
+    return STEPS[name].role
+
+
+def _from_json(option: str, text: str, wanted: type) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{option} is not JSON: {error}; got {text!r:.80}") from None
+    if not isinstance(value, wanted):
+        raise SettingsError(f"{option} is {text!r:.80}, not a JSON {'object' if wanted is dict else 'list'}")
+    return value
 
 
 def _builder(step: Step) -> Any:
@@ -79,14 +110,16 @@ for _step in STEPS.values():
 def trace(artifact: Annotated[Path, typer.Argument(help="An artifact's folder, such as results/train/demo.")]) -> None:
     """Print what an artifact was made of, back to the raw files."""
     manifest = Artifact.open(artifact / MANIFEST).manifest
-    typer.echo(f"{manifest.name}  {manifest.step}  {manifest.fingerprint[:12]}  {manifest.cost['started']}")
+    typer.echo(f"{manifest.name}  {manifest.step}  {manifest.fingerprint[:12]}  {manifest.cost.get('started', '')}")
     for ancestor in trace_lineage(artifact):
         source = ancestor.source
-        state = "no longer there" if ancestor.manifest is None else "changed since" if ancestor.changed else ""
+        state = "no longer there" if ancestor.missing else "changed since" if ancestor.changed else ""
         typer.echo(f"{'  ' * ancestor.depth}{source.role}  {source.artifact}  {source.content[:12]}  {state}".rstrip())
         if source.role == "raw" and ancestor.manifest is not None:
             for entry in ancestor.manifest.files:
-                typer.echo(f"{'  ' * (ancestor.depth + 1)}{entry.path}  {entry.size:,} bytes  sha256 {entry.sha256[:12]}")
+                typer.echo(
+                    f"{'  ' * (ancestor.depth + 1)}{entry.path}  {entry.size:,} bytes  sha256 {entry.sha256[:12]}"
+                )
 
 
 @app.command(rich_help_panel="Tools")
@@ -96,7 +129,12 @@ def verify(
     """Compare every file of artifacts with its recorded size and SHA-256."""
     broken = 0
     for folder in artifacts:
-        manifest = Artifact.open(folder / MANIFEST).manifest
+        try:
+            manifest = Artifact.open(folder / MANIFEST).manifest
+        except ArtifactError as error:
+            broken += 1
+            typer.echo(error)
+            continue
         found = list(damage(folder, manifest, hashed_bytes=sys.maxsize))
         broken += len(found)
         typer.echo(f"{manifest.name}: {len(manifest.files)} files, {len(found)} damaged")
@@ -121,7 +159,9 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="The text to continue.")],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to add at most.")] = 100,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens of this share.")] = 0.95,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens of this share.")
+    ] = 0.95,
     seed: Annotated[int, typer.Option(help="Another seed gives another text.")] = 0,
 ) -> None:
     """Continue a text with an exported model."""
@@ -139,7 +179,9 @@ def main() -> None:
     except (SettingsError, ArtifactError) as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}")
+        if error.errno not in SURROUNDINGS:
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror}; see to it and run the same command again")
 
 
 def _fail(message: str) -> None:

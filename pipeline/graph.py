@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact.manifest import MANIFEST, RECORD
+from pipeline.artifact.manifest import MANIFEST
 from pipeline.artifact.state import is_settled, repairs_wanted, restore_manifest
 from pipeline.corpus.blocks import blocks_of
-from pipeline.settings.base import Settings, execution_of, identity
+from pipeline.settings.base import Settings, SettingsError, execution_of, identity
 from pipeline.settings.corpus import normalize_weights
 from pipeline.settings.data import mixture_step, pack_step, stage_blocks, validation_step
 from pipeline.settings.evaluation import EvaluateStep
@@ -50,6 +50,7 @@ class Graph:
         self.project = project
         self.results = Path(project.workflow.results)
         self.nodes = {node.name: node for node in _nodes(project)}
+        self._check_rebuild(project.workflow.rebuild)
         self._settled: dict[str, bool] = {}
         self._unaffected = self._find_unaffected()
 
@@ -62,7 +63,7 @@ class Graph:
         return self.results / name
 
     def settled(self, name: str) -> bool:
-        """Whether an artifact and all that it is made of were made as the settings, the code and the inputs want them."""
+        """Whether an artifact and all that it is made of were made as settings, code and inputs want them now."""
         if name not in self._settled:
             self._settled[name] = self._is_settled(self.nodes[name])
         return self._settled[name]
@@ -70,9 +71,9 @@ class Graph:
     def unaffected(self, name: str) -> bool:
         """Whether an artifact is settled and so is everything made of it.
 
-        Then nothing that happens above it (a lost file made again, a newer time stamp) gives it a reason to run. With an
-        unsettled one below, it stays in the chain: Snakemake asks a job for reasons of its own only where none of those
-        above it runs.
+        Then nothing that happens above it (a lost file made again, a newer time stamp) gives it a reason to run. With
+        an unsettled one below, it stays in the chain: Snakemake asks a job for reasons of its own only where none of
+        those above it runs.
         """
         return name in self._unaffected
 
@@ -91,6 +92,11 @@ class Graph:
     def repairs(self, name: str) -> tuple[str, ...]:
         """What was and is to be repaired in an artifact."""
         return repairs_wanted(self.folder(name))
+
+    def _check_rebuild(self, name: str) -> None:
+        runs = self.named("train")
+        if name and name not in runs:
+            raise SettingsError(f"rebuild is {name!r}, which is no run of this workflow; name one of {', '.join(runs)}")
 
     def _is_settled(self, node: Node) -> bool:
         if not all(self.settled(name) for name in node.inputs):
@@ -134,7 +140,13 @@ def _tokenizer(project: Project, raw: list[str]) -> Node:
     workflow = project.workflow
     weights = normalize_weights(workflow.domains)
     settings = tokenizer_step(workflow.tokenizer, weights, workflow.validation, workflow.max_line_bytes)
-    return _node("tokenizer", "tokenizer", settings, raw)
+    learnt_from = settings.training.weights if settings.training else {}  # the user's own file learns from nothing
+    return _node("tokenizer", "tokenizer", settings, [name for name in raw if _domain(name) in learnt_from])
+
+
+def _domain(name: str) -> str:
+    """The domain of an artifact such as `raw/wiki/0000`."""
+    return name.split("/")[1]
 
 
 def _tokenize(project: Project, raw: str) -> Node:
@@ -150,7 +162,7 @@ def _tokenize(project: Project, raw: str) -> Node:
 def _stage(project: Project, name: str, tokens: list[str], before: str | None) -> Iterator[Node]:
     stage = project.stages[name]
     weights = project.weights(name)
-    used = [token for token in tokens if token.split("/")[1] in weights]
+    used = [token for token in tokens if _domain(token) in weights]
     depth = stage.model.mtp_depth
     yield _node(f"mixture/{name}", "mixture", mixture_step(stage.data, weights, stage.rows), used)
     of_tokens = [*used, "tokenizer"]

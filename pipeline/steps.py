@@ -22,10 +22,10 @@ class Step:
 STEPS = {
     step.name: step
     for step in (
-        Step("download", "pipeline.corpus.download", "raw", "Fetch or make one block of Dolma-format files.", keeps=True),
+        Step("download", "pipeline.corpus.download", "raw", "Fetch or make one block of .json.gz files.", keeps=True),
         Step("tokenizer", "pipeline.tokenizer.tokenizer", "tokenizer", "Train the tokenizer, or take the user's own."),
         Step("tokenize", "pipeline.shards.tokenize", "tokens", "Encode one block of raw files as token arrays."),
-        Step("mixture", "pipeline.shards.mixture", "mixture", "Plan which documents a stage trains on, in which order."),
+        Step("mixture", "pipeline.shards.mixture", "mixture", "Plan which documents a stage trains on, in order."),
         Step("pack", "pipeline.shards.pack", "shards", "Pack one block of a stage's shards.", keeps=True),
         Step("validation", "pipeline.shards.validation", "validation", "Pack a stage's validation rows by domain."),
         Step("train", "pipeline.train.train", "train", "Train a stage, or continue its run.", resumes=True),
