@@ -12,7 +12,8 @@ def package(tmp_path: Path) -> Path:
     (folder / "__init__.py").write_text("")
     (folder / "part" / "__init__.py").write_text("")
     (folder / "part" / "step.py").write_text(
-        '"""A step."""\n\nfrom pipeline.part.helper import add\n\n\ndef step(x):\n    """Add."""\n    return add(x, 1)\n'
+        '"""A step."""\n\nfrom pipeline.part.helper import add\n\n\n'
+        'def step(x):\n    """Add."""\n    return add(x, 1)\n'
     )
     (folder / "part" / "helper.py").write_text("def add(a, b):\n    return a + b\n")
     (folder / "part" / "other.py").write_text("OTHER = 1\n")

@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -81,7 +80,11 @@ def test_a_run_that_resumes_finds_its_working_data_also_under_other_code(make: M
     (building,) = tmp_path.glob("a.building-*")
     assert (building / "run/log").read_text() == "so far"
     again = make(
-        "a", {"x": "1"}, resumes=True, settings={"texts": {"run/log": "so far", "x": 2}}, module="pipeline.artifact.files"
+        "a",
+        {"x": "1"},
+        resumes=True,
+        settings={"texts": {"run/log": "so far", "x": 2}},
+        module="pipeline.artifact.files",
     )
     assert (tmp_path / "a" / "run/log").read_text() == "so far"
     assert [entry.path for entry in again.files] == ["x"]  # working data are no part of the artifact
@@ -120,10 +123,36 @@ def test_an_expensive_run_is_rebuilt_only_when_asked(make: Make, tmp_path: Path)
     assert (tmp_path / "a" / "x").read_text() == "2"
 
 
+def test_a_broken_record_of_a_run_is_an_error_and_no_reason_to_train_again(make: Make, tmp_path: Path) -> None:
+    make("a", {"x": "1"}, resumes=True)
+    (tmp_path / "a" / RECORD).write_text("{")
+    with pytest.raises(ArtifactError, match=r"a/artifact\.json is no JSON .*; delete it and run its step again"):
+        make("a", {"x": "1"}, resumes=True)
+    (tmp_path / "a" / RECORD).unlink()
+    make("a", {"x": "1"}, resumes=True)
+    assert (tmp_path / "a.aside-unrecorded" / "x").read_text() == "1"
+
+
+def test_a_manifest_outside_the_results_is_refused(make: Make, tmp_path: Path) -> None:
+    for output in (tmp_path / "elsewhere" / MANIFEST, tmp_path / MANIFEST, tmp_path / "results/a/other.json"):
+        with pytest.raises(
+            ArtifactError, match=r"is no manifest below .*results; write .*results/<name>/manifest\.json"
+        ):
+            make("a", {"x": "1"}, results=tmp_path / "results", output=output)
+
+
+def test_results_may_be_spread_over_disks_by_links(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "train").symlink_to(tmp_path / "disk")
+    made = make("train/a", {"x": "1"})
+    assert made.name == "train/a"
+    assert (tmp_path / "disk" / "a" / "x").read_text() == "1"
+
+
 def test_a_sealed_folder_that_was_not_swapped_in_is_swapped_in(make: Make, tmp_path: Path) -> None:
     made = make("a", {"x": "1"})
     run = Identity("example", {"texts": {"x": "1"}}, {}, ()).run
-    os.rename(tmp_path / "a", building_folder(tmp_path / "a", run))  # killed between sealing and swapping in
+    (tmp_path / "a").rename(building_folder(tmp_path / "a", run))  # killed between sealing and swapping in
     assert make("a", {"x": "1"}) == made
     assert len(make.runs) == 1
 
