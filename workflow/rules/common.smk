@@ -39,14 +39,9 @@ def manifest(name):
     return f"{RESULTS}/{name}/{MANIFEST}"
 
 
-def made(step):
-    """The manifests of all artifacts that a step makes."""
-    return [manifest(name) for name in GRAPH.named(step)]
-
-
-def node(output):
-    """The artifact that a rule's output, with its wildcards filled in, declares."""
-    return GRAPH.nodes[str(Path(output).parent.relative_to(RESULTS))]
+def everything():
+    """The manifests of all artifacts: whichever is deleted comes back."""
+    return [manifest(name) for name in GRAPH.nodes]
 
 
 def needs(pattern):
