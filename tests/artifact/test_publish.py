@@ -24,7 +24,7 @@ def fill(folder: Path, *names: str) -> Path:
 def test_manifests_and_working_data_are_no_part_of_an_artifact(tmp_path: Path) -> None:
     fill(tmp_path, "b", "a/c", MANIFEST, RECORD, f"{WORKING}/log", f"a/{MANIFEST}", f"a/{WORKING}")
     assert listed_files(tmp_path) == ["a/c", f"a/{MANIFEST}", f"a/{WORKING}", "b"]
-    assert [(entry.path, entry.size) for entry in entries(tmp_path)][0] == ("a/c", 3)
+    assert next((entry.path, entry.size) for entry in entries(tmp_path)) == ("a/c", 3)
 
 
 @pytest.mark.parametrize("keep_replaced", [False, True])
