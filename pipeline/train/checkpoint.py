@@ -6,16 +6,20 @@ and every file's SHA-256) and renamed: without that file it does not count.
 """
 
 import json
-import os
 import shutil
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from safetensors import SafetensorError
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from pipeline.artifact.canonical import canonical_json
 from pipeline.artifact.files import ArtifactError, sha256_of, sync_file, sync_folder, write_atomic
@@ -26,7 +30,7 @@ PREFIX = "step-"
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: all that is not a tensor."""
+    """Where training stands: all that is not a tensor. Equal runs have equal positions, so no times are in it."""
 
     step: int = 0
     """Optimizer steps done, skipped ones included."""
@@ -35,63 +39,100 @@ class Position:
     tokens: int = 0
     skipped_in_a_row: int = 0
     skipped: int = 0
-    seconds: float = 0.0
-    """Time spent training so far, over all attempts."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint whose files are all as they were written."""
+
+    folder: Path
+    position: Position
+    settings: dict[str, Any]
+    """The identity of the run that it is of."""
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], position: Position, settings: dict[str, Any]) -> None:
     """Write a checkpoint to `folder` so that it is there whole or not at all.
 
     `state` is a nested dict of tensors; `settings` is what the run is of, compared when it is loaded.
+    Raises ArtifactError if it cannot be written; nothing is left of it then.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = _partial(folder)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one process without a process group is what is meant here
-        dcp.save(state, storage_writer=HuggingFaceStorageWriter(str(partial)), no_dist=True)
-    names = sorted(path.name for path in partial.iterdir())
-    for name in names:
-        sync_file(partial / name)
-    files = {name: sha256_of(partial / name) for name in names}
-    complete = {"position": asdict(position), "settings": settings, "files": files}
-    write_atomic(partial / COMPLETE, json.dumps(complete, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(partial, folder)
-    sync_folder(folder.parent)
+    try:
+        with writing(folder):
+            partial.mkdir(parents=True)
+            _write_tensors(partial, state)
+            files = _sync_and_hash(partial)
+            complete = {"position": asdict(position), "settings": settings, "files": files}
+            write_atomic(partial / COMPLETE, json.dumps(complete, indent=1))
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would not be saved again
+            partial.rename(folder)
+            sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, state: dict[str, Any], settings: dict[str, Any]) -> Position:
-    """Fill the tensors of `state` in place from a complete checkpoint and return its position.
-
-    Raises ArtifactError if it is damaged, or was made with other settings.
-    """
-    complete = read_complete(folder)
-    if canonical_json(complete["settings"]) != canonical_json(settings):
-        keys = sorted(_differing(complete["settings"], settings))
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tell in a sentence what could not be written, and that nothing else is lost. Raises ArtifactError."""
+    try:
+        yield
+    except (OSError, SafetensorError, CheckpointException) as error:
         raise ArtifactError(
-            f"{folder} is a checkpoint of other settings ({', '.join(keys)}); put them back, or move the run directory away"
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcp.load(state, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
-    return Position(**complete["position"])
+            f"{path} cannot be written ({_cause(error)}); make room and run the same command again: "
+            "training continues from the last checkpoint"
+        ) from error
 
 
-def read_complete(folder: Path) -> dict[str, Any]:
+def newest_whole(folders: Iterable[Path], say: Callable[[str], None]) -> Saved | None:
+    """The last checkpoint of `folders`, which go from old to new, whose files are whole; `say` names the others."""
+    for folder in reversed(list(folders)):
+        try:
+            return read_checkpoint(folder)
+        except ArtifactError as error:
+            say(f"{error}; the checkpoint before it is used")
+    return None
+
+
+def read_checkpoint(folder: Path) -> Saved:
     """What a checkpoint says of itself, after every file was compared with its SHA-256.
 
     Raises ArtifactError that names the file that is missing or differs.
     """
     try:
-        complete: dict[str, Any] = json.loads((folder / COMPLETE).read_text())
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder} is no complete checkpoint ({error}); delete it") from None
-    for name, expected in complete["files"].items():
+        complete = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        saved = Saved(folder, Position(**complete["position"]), dict(complete["settings"]))
+        files = dict(complete["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / COMPLETE} is missing or damaged ({error})") from None
+    for name, expected in files.items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != expected:
-            raise ArtifactError(f"{path} is missing or damaged; delete {folder}, an older checkpoint will be used")
-    return complete
+            raise ArtifactError(f"{path} is missing or damaged")
+    return saved
+
+
+def load_checkpoint(saved: Saved, state: dict[str, Any], settings: dict[str, Any]) -> Position:
+    """Fill the tensors of `state` in place from a whole checkpoint and return its position.
+
+    Raises ArtifactError if it was made with other settings, or holds other tensors.
+    """
+    if canonical_json(saved.settings) != canonical_json(settings):
+        keys = ", ".join(sorted(_differing(saved.settings, settings)))
+        raise ArtifactError(
+            f"{saved.folder} is a checkpoint of other settings ({keys}); put them back, or move the folder away"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as when saving
+            load(state, storage_reader=HuggingFaceStorageReader(str(saved.folder)), no_dist=True)
+    except CheckpointException as error:
+        raise ArtifactError(
+            f"{saved.folder} holds other tensors than this version trains ({_cause(error)}); "
+            "continue with the version that began the run, or move the folder away"
+        ) from error
+    return saved.position
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -104,9 +145,14 @@ def checkpoint_folder(folder: Path, step: int) -> Path:
     return folder / f"{PREFIX}{step:09d}"
 
 
-def prune_checkpoints(folder: Path, keep_last: int) -> None:
-    """Delete all but the newest checkpoints."""
-    for path in checkpoints(folder)[:-keep_last]:
+def prune_checkpoints(newest: Path, keep_last: int) -> None:
+    """Delete all but the last `keep_last` checkpoints up to `newest`, and what a killed process left half-written.
+
+    Later ones were found damaged when the run was continued; they are written again when training gets there.
+    """
+    for path in [path for path in checkpoints(newest.parent) if path <= newest][:-keep_last]:
+        shutil.rmtree(path)
+    for path in newest.parent.glob(_partial(newest).name.replace(newest.name, f"{PREFIX}*")):
         shutil.rmtree(path)
 
 
@@ -123,6 +169,30 @@ def restore_random_state(states: dict[str, torch.Tensor], device: torch.device) 
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def _write_tensors(folder: Path, state: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one process without a process group is what is meant here
+        save(state, storage_writer=HuggingFaceStorageWriter(str(folder)), no_dist=True)
+
+
+def _sync_and_hash(folder: Path) -> dict[str, str]:
+    paths = sorted(folder.iterdir())
+    for path in paths:
+        sync_file(path)
+    return {path.name: sha256_of(path) for path in paths}
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong, out of the traces of all ranks that torch puts around it."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any], path: str = "") -> set[str]:

@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from pipeline.model.balance import moe_layers, reset_counts, update_biases
-from pipeline.model.deepseek import DeepSeekV3
+from pipeline.model.deepseek import DeepSeekV3, Losses
 from pipeline.settings.training import TrainingSettings
 from pipeline.train.checkpoint import random_state, restore_random_state
 from pipeline.train.optimizer import build_optimizer
@@ -23,7 +23,7 @@ FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 @dataclass(frozen=True)
 class StepLosses:
-    """The losses of one step, means over its micro-batches."""
+    """The losses of one step, means over its targets (balance losses: over its micro-batches)."""
 
     loss: float
     """What was differentiated: the sum below with the MTP weight."""
@@ -33,6 +33,27 @@ class StepLosses:
     switch_balance: float
 
 
+def target_shares(valid: torch.Tensor, mtp_depth: int, micro_batches: int) -> torch.Tensor:
+    """Each micro-batch's share of the targets, of the next token and each MTP depth: float64 [parts, 1 + depth].
+
+    valid [rows, width] is false at padding. Means over micro-batches, so weighted, are the mean over all targets.
+    """
+    length = valid.shape[1] - 1 - mtp_depth
+    targets = torch.stack([valid[:, ahead : ahead + length].sum(1) for ahead in range(1, 2 + mtp_depth)], -1)
+    parts = targets.view(micro_batches, -1, 1 + mtp_depth).sum(1).double()
+    return parts / parts.sum(0).clamp(min=1)
+
+
+def _scale(losses: Losses, share: list[float], micro_batch_share: float) -> Losses:
+    next_token, *mtp = share
+    return Losses(
+        next_token=losses.next_token * next_token,
+        mtp=tuple(loss * part for loss, part in zip(losses.mtp, mtp, strict=True)),
+        sequence_balance=losses.sequence_balance * micro_batch_share,
+        switch_balance=losses.switch_balance * micro_batch_share,
+    )
+
+
 class TorchEngine:
     """Trains a model on one device."""
 
@@ -40,22 +61,27 @@ class TorchEngine:
         self.model = model.to(device).train()
         self.device = device
         self._settings = settings
-        self._dtype = dtype
+        self.dtype = dtype
+        """Of matrix products; weights are fp32."""
         self._optimizer = build_optimizer(self.model, settings)
         self._prepare_state()
 
     def accumulate(self, rows: torch.Tensor, pad_id: int, mtp_weight: float) -> StepLosses:
         """Forward and backward of one global batch [rows, width], in micro-batches. Gradients are left in place."""
-        parts = rows.split(self._settings.micro_batch_size)
-        sums = torch.zeros(3 + 1 + self.model.settings.mtp_depth, dtype=torch.float64)
-        for part in parts:
+        assert len(rows) % self._settings.micro_batch_size == 0
+        micro_batches = len(rows) // self._settings.micro_batch_size
+        depth = self.model.settings.mtp_depth
+        sums = torch.zeros(4 + depth, dtype=torch.float64, device=self.device)
+        shares = target_shares(rows != pad_id, depth, micro_batches)
+        for part, share in zip(rows.chunk(micro_batches), shares.tolist(), strict=True):
             with self._autocast():
                 losses = self.model.losses(part.to(self.device, non_blocking=True), pad_id)
+                losses = _scale(losses, share, 1 / micro_batches)
                 total = losses.total(mtp_weight)
-            (total / len(parts)).backward()
+            total.backward()  # type: ignore[no-untyped-call]
             scalars = (total, losses.next_token, losses.sequence_balance, losses.switch_balance, *losses.mtp)
-            sums += torch.stack([scalar.detach().double() for scalar in scalars]).cpu()
-        loss, next_token, sequence, switch, *mtp = (sums / len(parts)).tolist()
+            sums += torch.stack([scalar.detach().double() for scalar in scalars])
+        loss, next_token, sequence, switch, *mtp = sums.tolist()
         return StepLosses(loss, next_token, tuple(mtp), sequence, switch)
 
     def clip(self) -> float:
@@ -117,6 +143,6 @@ class TorchEngine:
         self.discard()
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self._dtype == torch.float32:
+        if self.dtype == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, self._dtype)
+        return torch.autocast(self.device.type, self.dtype)

@@ -1,6 +1,5 @@
 """The attempts of a run: which process, on what, with which code and programs, from which step to which."""
 
-import json
 import os
 import platform
 from datetime import UTC, datetime
@@ -8,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact.cost import versions
+from pipeline.train.lines import JsonLines
+
+HISTORY = "history.jsonl"
 
 
-def record_attempt(folder: Path, event: str, step: int, **details: Any) -> None:
+def record(folder: Path, event: str, step: int, **details: Any) -> None:
     """Append what happened (`start`, `checkpoint`, `stop`, `finish`) at a step to the run's history."""
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -22,11 +24,9 @@ def record_attempt(folder: Path, event: str, step: int, **details: Any) -> None:
         "versions": versions(),
         **details,
     }
-    with open(folder / "history.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    JsonLines(folder / HISTORY).append(line)
 
 
-def attempts(folder: Path) -> list[dict[str, Any]]:
-    """The run's history so far."""
-    path = folder / "history.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def count_attempts(folder: Path) -> int:
+    """How many processes have worked on the run."""
+    return sum(row["event"] == "start" for row in JsonLines(folder / HISTORY).rows())

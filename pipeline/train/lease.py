@@ -5,6 +5,7 @@ import os
 import platform
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,10 @@ DEAD_AFTER_SECONDS = 90.0
 
 
 class Lease:
-    """Holds a run directory while the block runs. A dead holder's lease is taken over, a living one's is refused."""
+    """Holds a run directory while the block runs. A dead holder's lease is taken over, a living one's is refused.
+
+    The clocks of hosts that share the directory agree within a minute.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lease.json"
@@ -42,16 +46,34 @@ class Lease:
         self._thread.start()
         return self
 
+    def require(self) -> None:
+        """Make sure before writing that the run is still this process's: a stopped one may wake up after another began.
+
+        Raises ArtifactError if it is not.
+        """
+        if taker := self._taker():
+            raise ArtifactError(
+                f"{self._path.parent}: process {taker['pid']} on {taker['host']} took this run over while this process "
+                "was not heard of; this one ends, the other goes on"
+            )
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._done.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        if not self._taker():
+            self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
-        while not self._done.wait(HEARTBEAT_SECONDS):
-            self._write()
+        while not self._done.wait(HEARTBEAT_SECONDS) and not self._taker():
+            with suppress(OSError):  # a full disk, say: the next beat may pass
+                self._write()
+
+    def _taker(self) -> dict[str, Any] | None:
+        """Who holds the lease now, if not this process."""
+        holder = read_lease(self._path)
+        return holder if holder and any(holder.get(key) != value for key, value in self._me.items()) else None
 
     def _write(self) -> None:
         write_atomic(self._path, json.dumps({**self._me, "heartbeat": time.time()}))
@@ -63,15 +85,17 @@ def read_lease(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and "host" in found and "pid" in found else None
+    wanted = {"host": str, "pid": int, "heartbeat": int | float}
+    whole = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
+    return found if whole else None
 
 
 def is_alive(lease: dict[str, Any]) -> bool:
     """Whether a lease's holder still runs: by its process on this host, by its heartbeat on another."""
     if lease["host"] == platform.node():
-        start = _process_start(int(lease["pid"]))
+        start = _process_start(lease["pid"])
         return start is not None and start == lease.get("process_start")
-    return time.time() - float(lease.get("heartbeat", 0)) < DEAD_AFTER_SECONDS
+    return bool(time.time() - lease["heartbeat"] < DEAD_AFTER_SECONDS)
 
 
 def _process_start(pid: int) -> str | None:

@@ -1,6 +1,6 @@
-"""Metrics as they come (JSON lines, TensorBoard, perhaps Weights & Biases) and as a table at the end (Parquet)."""
+"""Metrics as they come (JSON lines, TensorBoard, perhaps Weights & Biases) and as tables at the end (Parquet)."""
 
-import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -8,62 +8,72 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch.utils.tensorboard import SummaryWriter
 
+from pipeline.settings.base import SettingsError
+from pipeline.train.lines import JsonLines
+
 TIMING = ("seconds", "tokens_per_second", "mfu")
 """Differ from run to run, so they stay out of the artifact's tables, which an equal run writes equal."""
 
+METRICS, VALIDATION = TABLES = ("metrics.parquet", "validation.parquet")
+"""The tables that every artifact has."""
+SKIPPED = "skipped.parquet"
+"""The ledger of skipped steps, where there were any."""
 
-class JsonLines:
-    """An append-only table in a file, one JSON object a line, each with a `step`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def rewind(self, step: int) -> None:
-        """Drop the lines after `step`: training goes on from there and will write them again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text("".join(json.dumps(row) + "\n" for row in kept))
-
-    def append(self, row: dict[str, Any]) -> None:
-        """Write one line at once, so that whoever follows the file sees it."""
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All whole lines; the last may be half-written by a process that was killed, and is dropped."""
-        if not self._path.exists():
-            return []
-        lines = self._path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1] if line]
+def rows_of_metrics(folder: Path) -> int:
+    """How many steps the artifact's table of metrics holds."""
+    return int(pq.read_metadata(folder / METRICS).num_rows)
 
 
 class MetricsLog:
     """Where a run's measurements go."""
 
     def __init__(self, folder: Path, step: int, wandb_project: str | None = None, run_name: str = "") -> None:
-        """Open the logs in `folder` to go on after `step`."""
-        self.steps = JsonLines(folder / "metrics.jsonl")
-        self.validations = JsonLines(folder / "validation.jsonl")
-        self.skips = JsonLines(folder / "skipped.jsonl")
-        for lines in (self.steps, self.validations, self.skips):
+        """Open the logs in `folder` to go on after `step`. Raises SettingsError if wandb is wanted and not there."""
+        self._wandb = _start_wandb(wandb_project, run_name, folder) if wandb_project else None
+        self._steps = JsonLines(folder / "metrics.jsonl")
+        self._validations = JsonLines(folder / "validation.jsonl")
+        self._skips = JsonLines(folder / "skipped.jsonl")
+        for lines in (self._steps, self._validations, self._skips):
             lines.rewind(step)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-        self._wandb = _start_wandb(wandb_project, run_name, folder) if wandb_project else None
 
     def log_step(self, row: dict[str, Any]) -> None:
-        """One training step: `step` and its numbers."""
-        self.steps.append(row)
+        """One training step: `step` and its numbers, None for one that is not finite."""
+        self._steps.append(row)
         self._send("train", row)
 
     def log_validation(self, rows: list[dict[str, Any]]) -> None:
         """One validation: a row for each domain, with `step`, `tokens`, `domain` and its numbers."""
         for row in rows:
-            self.validations.append(row)
+            self._validations.append(row)
             self._send(f"validation/{row['domain']}", row)
 
     def log_skip(self, row: dict[str, Any]) -> None:
         """One skipped step: its number, its rows, and what was not finite. Kept as the run's ledger."""
-        self.skips.append(row)
+        self._skips.append(row)
+
+    def is_validated(self, step: int) -> bool:
+        """Whether the validation after a step is logged."""
+        return any(row["step"] == step for row in self._validations.rows())
+
+    def steps(self) -> int:
+        """How many steps are logged."""
+        return len(self._steps.rows())
+
+    def seconds(self) -> float:
+        """The time that the logged steps took, over all attempts."""
+        return float(sum(row["seconds"] for row in self._steps.rows()))
+
+    def tokens_per_second(self) -> float:
+        """The median over the logged steps; 0 without any."""
+        return float(statistics.median([row["tokens_per_second"] for row in self._steps.rows()] or [0.0]))
+
+    def sync(self) -> None:
+        """Force all so far to disk: a checkpoint is about to rely on it."""
+        for lines in (self._steps, self._validations, self._skips):
+            lines.sync()
+        self._board.flush()
 
     def close(self) -> None:
         """Flush what is buffered."""
@@ -73,11 +83,11 @@ class MetricsLog:
 
     def write_tables(self, folder: Path) -> None:
         """Write the tables that belong to the artifact; equal runs write equal bytes."""
-        steps = [{key: value for key, value in row.items() if key not in TIMING} for row in self.steps.rows()]
-        pq.write_table(pa.Table.from_pylist(steps), folder / "metrics.parquet")
-        pq.write_table(pa.Table.from_pylist(self.validations.rows()), folder / "validation.parquet")
-        if skipped := self.skips.rows():
-            pq.write_table(pa.Table.from_pylist(skipped), folder / "skipped.parquet")
+        steps = [{key: value for key, value in row.items() if key not in TIMING} for row in self._steps.rows()]
+        pq.write_table(_table(steps), folder / METRICS)
+        pq.write_table(_table(self._validations.rows()), folder / VALIDATION)
+        if skipped := self._skips.rows():
+            pq.write_table(_table(skipped), folder / SKIPPED)
 
     def _send(self, group: str, row: dict[str, Any]) -> None:
         numbers = {
@@ -91,11 +101,18 @@ class MetricsLog:
             self._wandb.log(numbers, step=row["step"])
 
 
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    """A table of all columns that any row has, in the order of their first appearance."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
+
+
 def _start_wandb(project: str, run_name: str, folder: Path) -> Any:
     try:
         import wandb  # an extra that most users do not install
     except ImportError:
-        raise ValueError(
-            f"training.wandb_project is {project!r}, but wandb is not installed: pip install 'seekmake[wandb]'"
+        raise SettingsError(
+            f"training.wandb_project: {project!r}: wandb is not installed; "
+            "write null, or run pip install 'seekmake[wandb]'"
         ) from None
-    return wandb.init(project=project, name=run_name, id=run_name.replace("/", "-"), dir=folder, resume="allow")
+    return wandb.init(project=project, name=run_name, id=run_name.replace(" ", "-"), dir=folder, resume="allow")

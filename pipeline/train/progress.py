@@ -2,7 +2,9 @@
 
 import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,16 +14,26 @@ LINE_SECONDS = 10.0
 class Progress:
     """Shows steps done, loss, tokens a second, model-FLOPs utilisation and the time left."""
 
-    def __init__(self, name: str, steps: int, first_step: int) -> None:
+    def __init__(self, name: str, steps: int) -> None:
         self._name = name
         self._steps = steps
-        self._first = first_step
+        self._first = 0
         self._started = self._shown = time.monotonic()
-        self._bar = tqdm(total=steps, initial=first_step, desc=name, unit="step") if sys.stderr.isatty() else None
+        self._bar: tqdm[Any] | None = None
 
-    def show(self, step: int, loss: float, tokens_per_second: float, mfu: float) -> None:
-        """Report a step that is done."""
-        figures = f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s, MFU {mfu:.0%}"
+    def start(self, step: int, text: str) -> None:
+        """Say what begins after a step, and count time from now on."""
+        self.say(text)
+        self._first = step
+        self._started = self._shown = time.monotonic()
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=self._steps, initial=step, desc=self._name, unit="step")
+
+    def show(self, step: int, loss: float | None, tokens_per_second: float, mfu: float) -> None:
+        """Report a step that is done; None is a loss that is not finite."""
+        figures = (
+            f"loss {'-' if loss is None else format(loss, '.3f')}, {tokens_per_second:,.0f} tokens/s, MFU {mfu:.0%}"
+        )
         if self._bar is not None:
             self._bar.set_postfix_str(figures, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -31,8 +43,9 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Write a line without breaking the bar."""
-        tqdm.write(f"{self._name}: {text}", file=sys.stderr)
-        sys.stderr.flush()
+        with suppress(BrokenPipeError):  # Ctrl-C ends a `tee` at once; training still has to save
+            tqdm.write(f"{self._name}: {text}", file=sys.stderr)
+            sys.stderr.flush()
 
     def close(self) -> None:
         """Leave the terminal as it was."""

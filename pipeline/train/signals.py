@@ -34,4 +34,6 @@ class Stopped(SystemExit):
 
     def __init__(self, asked: signal.Signals, step: int) -> None:
         super().__init__(128 + asked)
+        self.signal = asked
+        self.step = step
         self.message = f"stopped by {asked.name} after step {step}; saved. Run the same command to continue"

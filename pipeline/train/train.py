@@ -1,18 +1,14 @@
 """The step `train`: a stage's run, from its first row or its last checkpoint to its final weights."""
 
-import os
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.build import Build
+from pipeline.artifact.code import code_digest, code_files
 from pipeline.artifact.files import ArtifactError
 from pipeline.artifact.publish import WORKING
 from pipeline.evaluate.validate import validate, validation_rows
@@ -24,23 +20,22 @@ from pipeline.settings.distributed import DistributedSettings
 from pipeline.settings.evaluation import EvaluationSettings
 from pipeline.settings.training import TrainStep
 from pipeline.shards.batches import batches
-from pipeline.shards.rows import Rows, open_validation
-from pipeline.tokenizer.lengths import token_bytes
-from pipeline.tokenizer.load import load_tokenizer
-from pipeline.tokenizer.special import special_ids
 from pipeline.train.checkpoint import (
     Position,
     checkpoint_folder,
     checkpoints,
     load_checkpoint,
+    newest_whole,
     prune_checkpoints,
     save_checkpoint,
+    writing,
 )
 from pipeline.train.device import choose_device, compute_dtype, peak_flops
 from pipeline.train.engine import TorchEngine
-from pipeline.train.history import record_attempt
+from pipeline.train.history import count_attempts, record
+from pipeline.train.inputs import Inputs, read_inputs
 from pipeline.train.lease import Lease
-from pipeline.train.metrics import MetricsLog
+from pipeline.train.metrics import TABLES, MetricsLog, rows_of_metrics
 from pipeline.train.progress import Progress
 from pipeline.train.signals import Stopped, StopRequest
 from pipeline.train.trainer import Trainer
@@ -53,16 +48,18 @@ WEIGHTS = "model.safetensors"
 def train(settings: TrainStep, build: Build) -> dict[str, Any]:
     """Train a stage. Working data (checkpoints on the way, logs) go below `run/`; a rerun continues from there.
 
-    Raises ArtifactError or SettingsError where the inputs or the device do not fit, TrainingError where the run diverges,
-    Stopped where it was asked to stop (it has saved then).
+    Raises ArtifactError or SettingsError where the inputs or the device do not fit, TrainingError where the run
+    diverges, Stopped where it was asked to stop (it has saved then).
     """
     _refuse_a_closed_gate(build.execution.get("gate"))
     distributed = DistributedSettings.parse(build.execution.get("distributed", {}), "distributed")
     device = choose_device(distributed.device)
+    dtype = compute_dtype(settings.training, device)
     torch.set_num_threads(distributed.threads or build.workers)
-    folder = build.folder / WORKING
-    with Lease(folder), StopRequest() as stop:
-        return _Run(settings, build, device, folder).go(stop)
+    inputs = read_inputs(settings, build)
+    with Lease(build.folder / WORKING) as lease, StopRequest() as stop:
+        engine = TorchEngine(_build_model(settings), settings.training, device, dtype)
+        return _Run(settings, build, inputs, engine, lease).go(stop)
 
 
 def _refuse_a_closed_gate(manifest: str | None) -> None:
@@ -76,73 +73,101 @@ def _refuse_a_closed_gate(manifest: str | None) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """What is read: the rows to train on, the rows to validate on, and what the ids mean."""
-
-    rows: Rows
-    validation: dict[str, np.ndarray]
-    weights: Mapping[str, float]
-    token_bytes: np.ndarray
-    pad_id: int
+def _build_model(settings: TrainStep) -> DeepSeekV3:
+    with torch.device("meta"):
+        model = DeepSeekV3(settings.model)
+    model.to_empty(device="cpu")
+    initialize(model, settings.model, settings.training.seed)
+    model.gradient_checkpointing = settings.training.gradient_checkpointing
+    torch.manual_seed(settings.training.seed)  # dropout
+    return model
 
 
 class _Run:
     """One attempt at a stage."""
 
-    def __init__(self, settings: TrainStep, build: Build, device: torch.device, folder: Path) -> None:
+    def __init__(self, settings: TrainStep, build: Build, inputs: Inputs, engine: TorchEngine, lease: Lease) -> None:
         self._settings = settings
         self._training = settings.training
+        self._steps = settings.training.steps(settings.seq_len)
         self._build = build
-        self._folder = folder
+        self._folder = build.folder / WORKING
         self._identity = identity(settings)
         self._evaluation = EvaluationSettings.parse(build.execution.get("evaluation", {}), "evaluation")
-        self._inputs = _read_inputs(settings, build)
+        self._inputs = inputs
         self._name = f"train {build.one('validation').name.split('/')[1]}"
-        dtype = compute_dtype(self._training, device)
-        self._engine = TorchEngine(_build_model(settings), self._training, device, dtype)
-        self._peak_flops = peak_flops(device, dtype)
+        self._engine = engine
+        self._best_flops = peak_flops(engine.device, engine.dtype)
         self._flops_per_token = training_flops_per_token(settings.model, settings.seq_len)
+        self._lease = lease
+        self._is_final_saved = False
 
     def go(self, stop: StopRequest) -> dict[str, Any]:
         """Train from the last checkpoint to the end and write the artifact's files."""
-        position = self._resume()
-        record_attempt(self._folder, "start", position.step, code=self._build.execution.get("code"))
+        progress = Progress(self._name, self._steps)
+        position = self._resume(progress)
         log = MetricsLog(self._folder, position.step, self._training.wandb_project, self._name)
-        progress = Progress(self._name, self._training.steps(self._settings.seq_len), position.step)
-        progress.say(self._describe(position))
+        code = code_digest(code_files(__name__))
+        record(self._folder, "start", position.step, code=code, execution=dict(self._build.execution))
+        progress.start(position.step, self._describe(position))
         try:
             position = self._train(position, log, progress, stop)
         except Stopped as stopped:
+            record(self._folder, "stop", stopped.step, signal=stopped.signal.name)
             progress.say(stopped.message)
             raise
         finally:
             log.close()
             progress.close()
-        self._finish(position, log)
+        self._finish(position, log, progress)
         return self._counts(position, log)
 
+    def _resume(self, progress: Progress) -> Position:
+        """Continue from the newest checkpoint that is whole, or begin.
+
+        The folder is that of this very run, so `final` in it is its end: a kill came before the artifact was complete,
+        or another of the artifact's files was lost.
+        """
+        final = self._build.folder / FINAL
+        folders = [*checkpoints(self._folder), *([final] if final.is_dir() else [])]
+        saved = newest_whole(folders, progress.say)
+        if saved is None:
+            return Position()
+        state = self._engine.state()
+        position = load_checkpoint(saved, state, self._identity)
+        self._engine.restore(state)
+        self._is_final_saved = saved.folder == final
+        return position
+
     def _train(self, position: Position, log: MetricsLog, progress: Progress, stop: StopRequest) -> Position:
-        settings = self._settings
-        trainer = Trainer(
-            settings, self._engine, log, progress, self._inputs.pad_id, self._flops_per_token, self._peak_flops
-        )
+        mfu_per_rate = self._flops_per_token / self._best_flops
+        trainer = Trainer(self._settings, self._engine, log, progress, self._inputs.pad_id, mfu_per_rate)
         rows = batches(self._inputs.rows, position.samples, self._training.global_batch_size)
-        return trainer.train(position, rows, stop, self._after_step(log), self._save)
 
-    def _after_step(self, log: MetricsLog) -> Callable[[Position], None]:
-        steps = self._training.steps(self._settings.seq_len)
-        validation_interval = self._evaluation.interval_steps
-        checkpoint_interval = self._training.checkpoints.interval_steps
+        def save(position: Position) -> None:
+            self._save(position, log)
 
-        def act(position: Position) -> None:
-            last = position.step == steps
-            if last or (validation_interval and position.step % validation_interval == 0):
+        def after_step(position: Position) -> None:
+            if self._is_validation_due(position):
                 self._validate(position, log)
-            if not last and position.step % checkpoint_interval == 0:
-                self._save(position)
+            if self._is_checkpoint_due(position):
+                save(position)
 
-        return act
+        if self._is_validation_due(position) and not log.is_validated(position.step):
+            self._validate(position, log)  # asked to stop, the attempt before saved without it
+        return trainer.train(position, rows, stop, after_step, save)
+
+    def _is_validation_due(self, position: Position) -> bool:
+        interval = self._evaluation.interval_steps
+        return position.step == self._steps or (bool(interval) and self._is_every(interval, position))
+
+    def _is_checkpoint_due(self, position: Position) -> bool:
+        return position.step < self._steps and self._is_every(self._training.checkpoints.interval_steps, position)
+
+    @staticmethod
+    def _is_every(interval: int, position: Position) -> bool:
+        """Whether an interval is over; not while steps are skipped, for their weights may be spoilt."""
+        return position.step > 0 and position.step % interval == 0 and not position.skipped_in_a_row
 
     def _validate(self, position: Position, log: MetricsLog) -> None:
         evaluation, inputs = self._evaluation, self._inputs
@@ -156,36 +181,33 @@ class _Run:
         )
         log.log_validation(validation_rows(found, inputs.weights, position.step, position.tokens))
 
-    def _resume(self) -> Position:
-        """Continue from the newest checkpoint that is whole; name and pass over damaged ones."""
-        found = [*checkpoints(self._folder), *_final_checkpoint(self._build)]
-        for folder in reversed(found):
-            state = self._engine.state()
-            try:
-                position = load_checkpoint(folder, state, self._identity)
-            except ArtifactError as error:
-                if "other settings" in str(error):
-                    raise
-                print(f"{self._name}: {error}", flush=True)
-                continue
-            self._engine.restore(state)
-            return position
-        return Position()
-
-    def _save(self, position: Position) -> None:
+    def _save(self, position: Position, log: MetricsLog) -> None:
+        self._lease.require()
+        log.sync()
         folder = checkpoint_folder(self._folder, position.step)
         save_checkpoint(folder, self._engine.state(), position, self._identity)
-        record_attempt(self._folder, "checkpoint", position.step)
-        prune_checkpoints(self._folder, self._training.checkpoints.keep_last)
+        record(self._folder, "checkpoint", position.step)
+        if not position.skipped_in_a_row:
+            prune_checkpoints(folder, self._training.checkpoints.keep_last)
 
-    def _finish(self, position: Position, log: MetricsLog) -> None:
+    def _finish(self, position: Position, log: MetricsLog, progress: Progress) -> None:
+        """Write the artifact's files."""
+        self._lease.require()
         folder = self._build.folder
-        save_checkpoint(folder / FINAL, self._engine.state(), position, self._identity)
+        if not self._is_final_saved:
+            save_checkpoint(folder / FINAL, self._engine.state(), position, self._identity)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self._engine.model.state_dict().items()}
-        save_file(weights, folder / f".{WEIGHTS}", metadata={"format": "pt"})
-        os.replace(folder / f".{WEIGHTS}", folder / WEIGHTS)
-        log.write_tables(folder)
-        record_attempt(self._folder, "finish", position.step)
+        with writing(folder / WEIGHTS):
+            save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+            if not self._tables_outlive(log, position):
+                log.write_tables(folder)
+        if lost := position.step - rows_of_metrics(folder):
+            progress.say(f"the metrics of {lost} steps are lost with the logs in {self._folder}")
+        record(self._folder, "finish", position.step)
+
+    def _tables_outlive(self, log: MetricsLog, position: Position) -> bool:
+        """Whether the finished artifact's own tables are there, while the logs they came from were deleted."""
+        return log.steps() < position.step and self._build.kept.issuperset(TABLES)
 
     def _describe(self, position: Position) -> str:
         size = parameters(self._settings.model)
@@ -197,54 +219,20 @@ class _Run:
 
     def _counts(self, position: Position, log: MetricsLog) -> dict[str, Any]:
         size = parameters(self._settings.model)
-        rates = sorted(row["tokens_per_second"] for row in log.steps.rows())
-        median = rates[len(rates) // 2]
+        rate = log.tokens_per_second()
         return {
             "steps": position.step,
             "tokens": position.tokens,
             "samples": position.samples,
             "skipped_steps": position.skipped,
-            "seconds": round(position.seconds, 1),
+            "steps_without_metrics": position.step - rows_of_metrics(self._build.folder),
+            "attempts": count_attempts(self._folder),
+            "seconds": round(log.seconds(), 1),
             "parameters": size.total,
             "active_parameters": size.active,
             "mtp_parameters": size.mtp,
             "flops_per_token": self._flops_per_token,
-            "tokens_per_second": round(median, 1),
-            "mfu": round(median * self._flops_per_token / self._peak_flops, 4),
+            "tokens_per_second": round(rate, 1),
+            "mfu": round(rate * self._flops_per_token / self._best_flops, 4),
             "device": str(self._engine.device.type),
         }
-
-
-def _build_model(settings: TrainStep) -> DeepSeekV3:
-    with torch.device("meta"):
-        model = DeepSeekV3(settings.model)
-    model.to_empty(device="cpu")
-    initialize(model, settings.model, settings.training.seed)
-    model.gradient_checkpointing = settings.training.gradient_checkpointing
-    torch.manual_seed(settings.training.seed)  # dropout
-    return model
-
-
-def _read_inputs(settings: TrainStep, build: Build) -> _Inputs:
-    tokenizer = load_tokenizer(build.one("tokenizer").path("tokenizer.json"))
-    rows = Rows(build.inputs["shards"])
-    width = settings.seq_len + 1 + settings.model.mtp_depth
-    needed = settings.training.rows(settings.seq_len)
-    if rows.width != width or len(rows) != needed:
-        raise ArtifactError(
-            f"the shards hold {len(rows)} rows of {rows.width} tokens, this stage needs {needed} of {width}; "
-            "run the workflow again so that they are packed for it"
-        )
-    validation = build.one("validation")
-    arrays = {name: open_validation(validation, name) for name in validation.manifest.settings["domains"]}
-    return _Inputs(rows, arrays, build.execution["weights"], token_bytes(tokenizer), special_ids(tokenizer).pad)
-
-
-def _final_checkpoint(build: Build) -> list[Path]:
-    """The end of this very run, where the artifact was finished once and only lost another file."""
-    final = build.folder / FINAL
-    listed = [path for path in build.kept if path.startswith(f"{FINAL}/")]
-    if listed and final.is_dir():
-        return [final]
-    shutil.rmtree(final, ignore_errors=True)
-    return []

@@ -1,6 +1,7 @@
 """The training loop: rows in order, one optimizer step after the other, until the stage's tokens are done."""
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -33,9 +34,9 @@ class Trainer:
         log: MetricsLog,
         progress: Progress,
         pad_id: int,
-        flops_per_token: float,
-        peak_flops: float,
+        mfu_per_rate: float,
     ) -> None:
+        """`mfu_per_rate` is the model-FLOPs utilisation at one token a second."""
         self._training = settings.training
         self._bias_speed = settings.model.moe.bias_update_speed
         self._engine = engine
@@ -44,7 +45,7 @@ class Trainer:
         self._pad_id = pad_id
         self._tokens_per_row = settings.seq_len
         self._steps = settings.training.steps(settings.seq_len)
-        self._mfu_per_rate = flops_per_token / peak_flops
+        self._mfu_per_rate = mfu_per_rate
 
     def train(
         self,
@@ -54,20 +55,21 @@ class Trainer:
         after_step: Callable[[Position], None],
         save: Callable[[Position], None],
     ) -> Position:
-        """Train to the end of the stage. `batches` gives the global batches from `position` on: first sample and [rows, width].
+        """Train to the end of the stage.
 
-        `after_step` is called after every step, `save` when training is asked to stop (which then raises Stopped).
-        Raises TrainingError when too many steps in a row are not finite.
+        `batches` gives the global batches from `position` on: first sample and int64 [rows, width]. `after_step` is
+        called after every step, but where training is asked to stop `save`, at once; then Stopped is raised. Raises
+        TrainingError when too many steps in a row are not finite.
         """
         for first_sample, batch in batches:
             assert first_sample == position.samples, "no row is skipped or seen twice"
             position = self._step(position, torch.from_numpy(batch))
             self._refuse_to_go_astray(position)
-            after_step(position)
-            if self._engine.agree(stop.signal is not None):
+            asked = stop.signal
+            if self._engine.agree(asked is not None):
                 save(position)
-                assert stop.signal is not None
-                raise Stopped(stop.signal, position.step)
+                raise Stopped(asked or signal.SIGTERM, position.step)
+            after_step(position)
         assert position.step == self._steps, "the stage has as many batches as steps"
         return position
 
@@ -95,7 +97,6 @@ class Trainer:
             tokens=tokens,
             skipped_in_a_row=before.skipped_in_a_row + 1 if skip else 0,
             skipped=before.skipped + skip,
-            seconds=before.seconds + seconds,
         )
         row = {**_flat(losses), "lr": lr, "mtp_weight": weight, "grad_norm": norm, "max_expert_load": busiest}
         self._report(before, after, row, seconds, skip)
@@ -107,20 +108,20 @@ class Trainer:
             found = {"loss": str(row["loss"]), "grad_norm": str(row["grad_norm"])}
             self._log.log_skip({"step": after.step, "first_sample": first, "last_sample": last, **found})
             self._progress.say(f"step {after.step} skipped: loss {row['loss']}, gradient norm {row['grad_norm']}")
-            row = {key: value for key, value in row.items() if math.isfinite(value)}
+            row = {key: value if math.isfinite(value) else None for key, value in row.items()}
         rate = (after.tokens - before.tokens) / seconds
         mfu = rate * self._mfu_per_rate
         timing = {"seconds": seconds, "tokens_per_second": rate, "mfu": mfu}
         self._log.log_step({"step": after.step, "tokens": after.tokens, "skipped": skip, **row, **timing})
-        self._progress.show(after.step, row.get("next_token", math.nan), rate, mfu)
+        self._progress.show(after.step, row["next_token"], rate, mfu)
 
     def _refuse_to_go_astray(self, position: Position) -> None:
         allowed = self._training.max_skipped_steps
         if position.skipped_in_a_row > allowed:
             raise TrainingError(
-                f"step {position.step}: {position.skipped_in_a_row} steps in a row had a loss or gradient that is not finite "
-                f"(training.max_skipped_steps: {allowed}); run/skipped.jsonl lists their rows. Lower training.lr or lengthen "
-                "training.schedule.warmup_tokens"
+                f"step {position.step}: {position.skipped_in_a_row} steps in a row had a loss or gradient that is not "
+                f"finite (training.max_skipped_steps: {allowed}); run/skipped.jsonl lists their rows. "
+                "Lower training.lr or lengthen training.schedule.warmup_tokens"
             )
 
 
