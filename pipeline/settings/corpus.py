@@ -29,7 +29,7 @@ class Domain(Settings):
     """What the domain holds, for people."""
     subset: str | None = None
     """An optional label of the part of the source that is used."""
-    paths: tuple[str, ...] = ()
+    paths: tuple[str, ...] = execution(())
     """With `corpus: local`: Dolma-format .json.gz files, or globs of them, in any number of folders."""
 
 
@@ -42,7 +42,7 @@ class CorpusSettings(Settings):
     """With `corpus: embedded`: at most so many bytes of text, over all domains."""
     files_per_block: int = Field(50, ge=1)
     """Files in one block of a domain. A block is one job and one artifact."""
-    max_bad_fraction: float = Field(0.001, ge=0, le=1)
+    max_bad_fraction: float = execution(0.001, ge=0, le=1)
     """The fraction of a block's lines that may be unreadable before its step refuses the block."""
     max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1024)
     """A longer line is counted as bad and skipped without being held in memory."""

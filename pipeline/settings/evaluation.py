@@ -22,9 +22,9 @@ class GateSettings(Settings):
 class EvaluationSettings(Settings):
     """The section `evaluation` of a stage."""
 
-    interval_steps: int = Field(50, ge=0)
+    interval_steps: int = execution(50, ge=0)
     """Validate every so many training steps, and after the last one. 0 validates after the last one only."""
-    interval_rows: int = Field(16, gt=0)
+    interval_rows: int = execution(16, gt=0)
     """How many validation rows of each domain a validation during training scores, from the first on."""
     rows: int | None = Field(None, gt=0)
     """How many validation rows of each domain the evaluation at the end scores, from the first on. Null scores all."""
