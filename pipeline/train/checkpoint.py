@@ -179,6 +179,20 @@ def _write_tensors(folder: Path, state: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one process without a process group is what is meant here
         save(state, storage_writer=HuggingFaceStorageWriter(str(folder)), no_dist=True)
+    for path in folder.glob("*.safetensors"):
+        _order_header(path)
+
+
+def _order_header(path: Path) -> None:
+    """Sort the metadata of a safetensors file, which are written in a random order: equal states make equal files."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        assert len(ordered) == length
+        file.seek(8)
+        file.write(ordered)
 
 
 def _sync_and_hash(folder: Path) -> dict[str, str]:

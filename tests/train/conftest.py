@@ -1,0 +1,112 @@
+"""A short stage on rows of the small project: twelve steps of four rows, trained in about a second."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.artifact.artifact import Artifact
+from pipeline.artifact.build import Build
+from pipeline.artifact.manifest import MANIFEST
+from pipeline.artifact.step import Request, run
+from pipeline.model.deepseek import DeepSeekV3
+from pipeline.settings.training import TrainStep
+from pipeline.shards.array import ArrayWriter
+from pipeline.shards.rows import Rows
+from pipeline.train.engine import TorchEngine
+from pipeline.train.train import _build_model, train
+
+ROWS, SEQ_LEN, BATCH = 48, 64, 4
+TRAINING: dict[str, Any] = {
+    "total_tokens": ROWS * SEQ_LEN,
+    "global_batch_size": BATCH,
+    "micro_batch_size": 2,
+    "lr": 0.004,
+    "schedule": {"warmup_tokens": 1024},
+    "checkpoints": {"interval_steps": 3, "keep_last": 2},
+}
+EXECUTION: dict[str, Any] = {
+    "workers": 1,
+    "distributed": {"device": "cpu", "threads": 1},
+    "evaluation": {"interval_steps": 5, "interval_rows": 2, "batch_rows": 4},
+}
+
+
+class ShortStage:
+    """What `train` is given for a short stage."""
+
+    def __init__(self, model: Mapping[str, Any], weights: Mapping[str, float], inputs: dict[str, Artifact]) -> None:
+        self.model = dict(model)
+        self.execution = {**EXECUTION, "weights": dict(weights)}
+        self.inputs = inputs
+
+    def settings(self, model: Mapping[str, Any] | None = None, **training: Any) -> TrainStep:
+        """The stage's settings with some changed."""
+        section = {"model": {**self.model, **(model or {})}, "training": {**TRAINING, **training}, "seq_len": SEQ_LEN}
+        return TrainStep.parse(section)
+
+    def build(self, folder: Path, kept: frozenset[str] = frozenset(), **execution: Any) -> Build:
+        """A build in a folder."""
+        inputs = {role: (artifact,) for role, artifact in self.inputs.items()}
+        return Build(folder, inputs, execution={**self.execution, **execution}, kept=kept)
+
+    def train(self, folder: Path, model: Mapping[str, Any] | None = None, **training: Any) -> dict[str, Any]:
+        """Train, or continue, in a folder."""
+        return train(self.settings(model, **training), self.build(folder))
+
+    def engine(self, settings: TrainStep) -> TorchEngine:
+        """A fresh engine on the CPU."""
+        return TorchEngine(_build_model(settings), settings.training, torch.device("cpu"), torch.float32)
+
+    def rows(self) -> torch.Tensor:
+        """The training rows [48, 64 + 1 + 2]."""
+        return torch.from_numpy(Rows([self.inputs["shards"]]).read(0, ROWS))
+
+    def command(self, results: Path, settings: TrainStep) -> list[str]:
+        """The command line that a rule runs."""
+        manifests = [str(artifact.folder / MANIFEST) for artifact in self.inputs.values()]
+        options = ["--output", str(results / "train/short" / MANIFEST), "--results", str(results)]
+        plain = settings.model_dump(mode="json", by_alias=True)
+        told = ["--settings", json.dumps(plain), "--execution", json.dumps(self.execution)]
+        return [sys.executable, "-m", "pipeline", "train", *manifests, *options, *told]
+
+
+@pytest.fixture(scope="session")
+def short_stage(small_project: Any, tmp_path_factory: pytest.TempPathFactory) -> ShortStage:
+    names = {"validation": "shards/small/validation", "tokenizer": "tokenizer"}
+    inputs = {role: small_project.make(name) for role, name in names.items()}
+    results = tmp_path_factory.mktemp("short") / "results"
+    inputs["shards"] = first_rows(results, small_project.make("shards/small/0000"), ROWS)
+    node = small_project.graph.nodes["train/small"]
+    return ShortStage(node.settings["model"], node.execution["weights"], inputs)
+
+
+def first_rows(results: Path, shards: Artifact, count: int) -> Artifact:
+    """Shards of the first rows of others."""
+
+    def write(build: Build) -> dict[str, Any]:
+        rows = Rows(build.inputs["shards"])
+        with ArrayWriter(build.folder / "000000.zarr", rows.dtype, (rows.width,)) as shard:
+            shard.append(rows.read(0, count))
+        return {"rows": count}
+
+    output = results / f"shards/first-{count}/0000" / MANIFEST
+    inputs = [("shards", shards.folder / MANIFEST)]
+    run(Request("pack", "pipeline.shards.pack", {"rows": count}, inputs, output, results), write)
+    return Artifact.open(output)
+
+
+@pytest.fixture
+def fewer_rows(short_stage: ShortStage, tmp_path: Path) -> Artifact:
+    """Shards with a row too few."""
+    return first_rows(tmp_path / "fewer", short_stage.inputs["shards"], ROWS - 1)
+
+
+@pytest.fixture(scope="session")
+def weights_of() -> Callable[[DeepSeekV3], dict[str, torch.Tensor]]:
+    """A model's weights and router biases, as they are now."""
+    return lambda model: {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -1,0 +1,31 @@
+"""Asked to stop."""
+
+import os
+import signal
+
+import pytest
+
+from pipeline.train.signals import STOPPING, Stopped, StopRequest
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_is_noted_and_the_usual_handler_comes_back(number: signal.Signals) -> None:
+    before = {one: signal.getsignal(one) for one in STOPPING}
+    with StopRequest() as stop:
+        assert stop.signal is None
+        os.kill(os.getpid(), number)
+        assert stop.signal == number
+        assert signal.getsignal(number) == before[number], "a second one acts as usual"
+    assert {one: signal.getsignal(one) for one in STOPPING} == before
+
+
+def test_a_second_interrupt_interrupts() -> None:
+    with pytest.raises(KeyboardInterrupt), StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_exit_code_is_that_of_the_signal() -> None:
+    stopped = Stopped(signal.SIGTERM, 12)
+    assert stopped.code == 143
+    assert stopped.message == "stopped by SIGTERM after step 12; saved. Run the same command to continue"
