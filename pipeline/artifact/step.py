@@ -115,7 +115,8 @@ def _refuse_to_rebuild(request: Request, identity: Identity) -> None:
     if request.rebuild or not request.resumes or not (request.folder / RECORD).exists():
         return
     record = read_manifest(request.folder / RECORD)  # a broken one may be that of weeks of work: it is an error
-    seconds = float(record.cost.get("seconds", 0.0))
+    # The cost is that of the last attempt; a step that resumes counts the time of all of them.
+    seconds = max(float(found.get("seconds", 0.0)) for found in (record.cost, record.counts))
     if record.fingerprint != identity.fingerprint and seconds > EXPENSIVE_SECONDS:
         raise ArtifactError(
             f"{request.name} is finished and took {seconds / 3600:.1f} hours, but it was made with "

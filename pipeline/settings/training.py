@@ -83,7 +83,7 @@ class TrainingSettings(Settings):
     """Compute in fp8."""
     gradient_checkpointing: bool = execution(False)
     """Recompute each layer in the backward pass instead of keeping its activations: less memory, more time."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Decides the initial weights and dropout."""
     max_skipped_steps: int = execution(10, ge=0)
     """Steps with a non-finite loss or gradient are skipped; more than so many in a row end training with an error."""

@@ -1,12 +1,14 @@
 """AdamW with decay for matrices only."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from pipeline.settings.training import TrainingSettings
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two parameter groups: matrices (and expert stacks) decay, norms and biases do not."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [

@@ -105,10 +105,10 @@ def test_old_runs_are_kept_aside_and_found_again(make: Make, tmp_path: Path) -> 
     assert len(make.runs) == 2
 
 
-def make_it_expensive(folder: Path) -> None:
+def make_it_expensive(folder: Path, told_in: str = "cost") -> None:
     for name in (MANIFEST, RECORD):
         data = json.loads((folder / name).read_text())
-        data["cost"]["seconds"] = EXPENSIVE_SECONDS + 1
+        data[told_in]["seconds"] = EXPENSIVE_SECONDS + 1
         (folder / name).write_text(json.dumps(data))
 
 
@@ -121,6 +121,13 @@ def test_an_expensive_run_is_rebuilt_only_when_asked(make: Make, tmp_path: Path)
         make("a", {"x": "1"}, resumes=True, module="pipeline.artifact.files")
     make("a", {"x": "2"}, resumes=True, rebuild=True)
     assert (tmp_path / "a" / "x").read_text() == "2"
+
+
+def test_a_run_whose_last_attempt_was_short_is_as_expensive_as_all_of_them(make: Make, tmp_path: Path) -> None:
+    make("a", {"x": "1"}, resumes=True)
+    make_it_expensive(tmp_path / "a", "counts")
+    with pytest.raises(ArtifactError, match=r"took 1\.0 hours"):
+        make("a", {"x": "2"}, resumes=True)
 
 
 def test_a_broken_record_of_a_run_is_an_error_and_no_reason_to_train_again(make: Make, tmp_path: Path) -> None:

@@ -26,9 +26,12 @@ def parse(**changed: Any) -> TrainingSettings:
         ({"betas": [0.9, 1.0]}, r"training\.betas are \[0\.9, 1\.0\]; .* such as \[0\.9, 0\.95\]"),
         ({"betas": [0.9]}, r"training\.betas"),
         ({"lr": 0}, r"training\.lr: 0"),
-        ({"lr": "1e-4"}, r"training\.lr: '1e-4': .*write 1\.0e-04"),
+        ({"lr": "1e-4"}, r"training\.lr: '1e-4': .*write 0\.0001"),
         ({"total_tokens": 0}, r"training\.total_tokens: 0"),
-        ({"schedule": {"warmup_tokens": 5000}}, r"training\.schedule\.warmup_tokens .* 5000, more than total_tokens 4096"),
+        (
+            {"schedule": {"warmup_tokens": 5000}},
+            r"training\.schedule\.warmup_tokens .* 5000, more than total_tokens 4096",
+        ),
         (
             {"schedule": {"constant_tokens": 10}},
             r"training\.schedule\.constant_tokens is 10, but kind is 'cosine'.*write kind 'constant_then_cosine'",

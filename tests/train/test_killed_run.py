@@ -95,8 +95,7 @@ def test_a_killed_run_ends_with_the_same_bytes(
 ) -> None:
     attempts = Attempts(short_stage, settings, tmp_path)
     moments: list[Callable[[], bool]] = [
-        lambda: attempts.steps() >= 2,  # before the first checkpoint
-        lambda: attempts.sees("run/.step-000000006.partial"),  # while one is written
+        lambda: attempts.sees("run/.step-000000003.partial"),  # while the first one is written
         lambda: attempts.steps() >= 11,  # after the last one
         lambda: attempts.sees("final/complete.json"),  # while the artifact's files are written
     ]
@@ -107,11 +106,11 @@ def test_a_killed_run_ends_with_the_same_bytes(
     assert _contents(manifest) == _contents(uninterrupted)
     assert {"model.safetensors", "metrics.parquet", "validation.parquet"} < _contents(manifest).keys()
     assert manifest.content == uninterrupted.content
-    assert manifest.counts["attempts"] == 5
+    assert manifest.counts["attempts"] == 4
     begins = [row["step"] for row in attempts.history() if row["event"] == "start"]
-    assert begins[:2] == [0, 0]
     assert begins == sorted(begins)
-    assert begins[3] == 9
+    assert begins[1] in (0, 3), "3 where the kill came a moment too late"
+    assert begins[2:] == [9, 12]
 
 
 def test_a_stopped_run_says_so_and_ends_with_the_same_bytes(

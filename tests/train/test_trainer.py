@@ -115,7 +115,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 def test_dropout_depends_on_the_random_state(short_stage: Any, tmp_path: Path) -> None:
     settings = short_stage.settings({"dropout": 0.2})
-    losses = []
+    losses: list[float] = []
     for _ in range(2):
         loop = Loop(short_stage, settings, tmp_path)
         torch.manual_seed(len(losses))
