@@ -158,6 +158,17 @@ def test_tables_outlive_the_working_data(
     assert counts["steps_without_metrics"] == 0
 
 
+def test_a_validation_that_a_stop_left_out_is_made_up_for(
+    short_stage: Any, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    short_stage.train(tmp_path, checkpoints={"interval_steps": 5, "keep_last": 1})
+    _lose_final(tmp_path)
+    log = tmp_path / "run/validation.jsonl"
+    log.write_text("".join(line for line in log.open() if json.loads(line)["step"] < 10))
+    short_stage.train(tmp_path)
+    assert _hashes(tmp_path) == _hashes(finished[0])
+
+
 def test_metrics_lost_for_good_are_counted(
     short_stage: Any, finished: tuple[Path, dict[str, Any]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
