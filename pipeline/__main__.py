@@ -124,22 +124,25 @@ def trace(artifact: Annotated[Path, typer.Argument(help="An artifact's folder, s
 
 @app.command(rich_help_panel="Tools")
 def verify(
-    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts' folders, such as results/tokens/*/*.")],
+    folders: Annotated[list[Path], typer.Argument(help="Artifacts, or folders that hold some, such as results.")],
 ) -> None:
-    """Compare every file of artifacts with its recorded size and SHA-256."""
+    """Compare every file of all artifacts below some folders with its recorded size and SHA-256."""
+    manifests = sorted({path for folder in folders for path in folder.rglob(MANIFEST)})
+    if not manifests:
+        raise ArtifactError(f"{', '.join(map(str, folders))}: no {MANIFEST} there; name a folder that holds artifacts")
     broken = 0
-    for folder in artifacts:
+    for path in manifests:
         try:
-            manifest = Artifact.open(folder / MANIFEST).manifest
+            manifest = Artifact.open(path).manifest
         except ArtifactError as error:
             broken += 1
             typer.echo(error)
             continue
-        found = list(damage(folder, manifest, hashed_bytes=sys.maxsize))
+        found = list(damage(path.parent, manifest, hashed_bytes=sys.maxsize))
         broken += len(found)
         typer.echo(f"{manifest.name}: {len(manifest.files)} files, {len(found)} damaged")
-        for path, what in found:
-            typer.echo(f"  {path} {what}")
+        for name, what in found:
+            typer.echo(f"  {name} {what}")
     if broken:
         raise typer.Exit(1)
 

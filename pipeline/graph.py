@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact.manifest import MANIFEST
-from pipeline.artifact.state import is_settled, repairs_wanted, restore_manifest
+from pipeline.artifact.state import files_stamp, is_settled, repairs_wanted, restore_manifest
 from pipeline.corpus.blocks import blocks_of
 from pipeline.settings.base import Settings, SettingsError, execution_of, identity
 from pipeline.settings.corpus import normalize_weights
@@ -20,7 +20,7 @@ from pipeline.settings.project import Project
 from pipeline.settings.report import LadderStep, ReportStep
 from pipeline.settings.tokenizer import tokenizer_step
 from pipeline.settings.tokens import TokenizeStep
-from pipeline.settings.training import TrainStep
+from pipeline.settings.training import train_step
 from pipeline.steps import STEPS
 
 
@@ -88,6 +88,10 @@ class Graph:
         node = self.nodes[name]
         gate = {"gate": str(self.folder(node.gate) / MANIFEST)} if node.gate else {}
         return {**node.execution, **gate, "workers": workers}
+
+    def stamp(self, name: str) -> str:
+        """What tells that the user's own files, of which an artifact is made, changed."""
+        return files_stamp(self.nodes[name].files)
 
     def repairs(self, name: str) -> tuple[str, ...]:
         """What was and is to be repaired in an artifact."""
@@ -174,7 +178,7 @@ def _stage(project: Project, name: str, tokens: list[str], before: str | None) -
         yield _node(
             shards[-1], "pack", pack_step(stage.data, stage.rows, depth, block), [f"mixture/{name}", *of_tokens]
         )
-    train = TrainStep(model=stage.model, training=stage.training, seq_len=stage.data.seq_len)
+    train = train_step(stage.model, stage.training, stage.data.seq_len)
     yield _node(
         f"train/{name}",
         "train",

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact.artifact import Artifact
+from pipeline.artifact.canonical import digest
 from pipeline.artifact.code import code_files
-from pipeline.artifact.files import ArtifactError
+from pipeline.artifact.files import ArtifactError, sha256_of
 from pipeline.artifact.fingerprint import Identity, sources
 from pipeline.artifact.manifest import MANIFEST, RECORD
 from pipeline.artifact.publish import declare
@@ -40,6 +41,17 @@ def is_settled(
     except (ArtifactError, OSError):
         return False
     return Identity(step, settings, code_files(module), known).fingerprint == record.fingerprint
+
+
+def files_stamp(files: Sequence[Path]) -> str:
+    """What tells that the user's own files changed: their content where they are small, else their sizes and times.
+
+    Where they lie is not part of it. A false alarm (large files, touched or copied) costs one reading of them.
+    """
+    stats = [path.stat() for path in files]
+    if sum(stat.st_size for stat in stats) <= SMALL_BYTES:
+        return digest([sha256_of(path) for path in files])
+    return digest([[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in zip(files, stats, strict=True)])
 
 
 def repairs_wanted(folder: Path) -> tuple[str, ...]:

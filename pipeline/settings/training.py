@@ -142,3 +142,11 @@ class TrainStep(Settings):
     training: TrainingSettings
     seq_len: int = Field(ge=1)
     """Tokens of a row that are predicted."""
+    switch_rows: int | None = None
+    """Rows over which the Switch loss sees the load: a micro-batch. Only where that loss is used do they matter."""
+
+
+def train_step(model: ModelSettings, training: TrainingSettings, seq_len: int) -> TrainStep:
+    """What decides the content of a training run of these settings."""
+    switch_rows = training.micro_batch_size if model.moe.router_aux_loss_weight > 0 else None
+    return TrainStep(model=model, training=training, seq_len=seq_len, switch_rows=switch_rows)

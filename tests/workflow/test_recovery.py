@@ -1,5 +1,6 @@
 """What is lost comes back, and nothing else is touched; what is killed goes on."""
 
+import gzip
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from workspace import CONFIG, STAGE, Workspace, finished_rules, kill, wait_for
@@ -180,3 +182,28 @@ def test_a_step_killed_in_the_middle_leaves_nothing_that_a_later_step_accepts(
     assert without_report(workspace.contents()) == without_report(finished.contents())
     leftovers = [path.name for path in workspace.folder_of(artifact).parent.iterdir() if "building" in path.name]
     assert leftovers == []
+
+
+def test_a_local_corpus_is_watched_by_content_wherever_it_lies(finished: Workspace, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for domain in CONFIG["domains"]:
+        shutil.copytree(finished.folder_of(f"raw/{domain}/0000/files"), corpus / domain)
+
+    def config(folder: Path) -> dict[str, Any]:
+        domains = {
+            name: {**domain, "paths": [str(folder / name / "*.json.gz")]} for name, domain in CONFIG["domains"].items()
+        }
+        return {**CONFIG, "corpus": "local", "domains": domains}
+
+    workspace = Workspace.create(tmp_path / "project", config(corpus))
+    assert finished_rules(workspace.run("--until", "download")) == ["download"] * 3
+    moved = corpus.rename(tmp_path / "elsewhere")
+    workspace.write(config(moved), STAGE)
+    assert finished_rules(workspace.run("--until", "download")) == []
+    path = next((moved / "python_code").iterdir())
+    status = path.stat()
+    path.unlink()  # the artifact shares it by a hard link
+    with gzip.open(path, "wt") as file:
+        file.write(json.dumps({"id": "1", "text": "print('another text')"}) + "\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert finished_rules(workspace.run("--until", "download")) == ["download"]

@@ -1,5 +1,6 @@
 """One command makes everything, a second one nothing."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_the_shards_hold_every_planned_token_once_and_no_validation_document(fin
         for split, found in (("train", raw_texts), ("validation", validation_texts)):
             group = zarr.open_group(block / "tokens.zarr", mode="r")[split]
             offsets, tokens = group["offsets"][:], group["tokens"][:]
-            for begin, stop in zip(offsets[:-1], offsets[1:], strict=True):
+            for begin, stop in itertools.pairwise(offsets):
                 found.add(tokenizer.decode(tokens[begin:stop].tolist(), skip_special_tokens=False))
     assert texts <= raw_texts
     assert validation_texts

@@ -58,17 +58,6 @@ def needs(pattern):
     return manifests
 
 
-def files(pattern):
-    """Input function: the user's own files that the artifact of this name is made of."""
-
-    def paths(wildcards):
-        name = pattern.format(**wildcards)
-        own = [str(path) for path in GRAPH.nodes[name].files]
-        return ancient(own) if own and GRAPH.unaffected(name) else own
-
-    return paths
-
-
 def gate(pattern):
     """Input function: the evaluation that must have passed first; it decides when to run, never whether."""
 
@@ -94,6 +83,18 @@ def code(step):
 def repairs(pattern):
     """Params function: what was found missing in the artifact of this name, as a JSON list."""
     return lambda wildcards: json.dumps(GRAPH.repairs(pattern.format(**wildcards)))
+
+
+def stamp(pattern):
+    """Params function: changes with the content of the user's own files that the artifact of this name is made of."""
+    return lambda wildcards: GRAPH.stamp(pattern.format(**wildcards))
+
+
+def files(pattern):
+    """Params function: the options that name those files. They are no inputs for Snakemake: moving them is no reason."""
+    return lambda wildcards, threads: [
+        f"--file={path}" for path in GRAPH.nodes[pattern.format(**wildcards)].files
+    ]
 
 
 def execution(pattern):

@@ -1,6 +1,4 @@
 rule download:
-    input:
-        files=files("raw/{domain}/{block}"),
     output:
         f"{RESULTS}/raw/{{domain}}/{{block}}/{MANIFEST}",
     log:
@@ -19,7 +17,8 @@ rule download:
         repairs=repairs("raw/{domain}/{block}"),
         execution=execution("raw/{domain}/{block}"),
         results=untracked(RESULTS),
-        files=lambda wildcards, input: [f"--file={path}" for path in input.files],
+        stamp=stamp("raw/{domain}/{block}"),
+        files=files("raw/{domain}/{block}"),
     message:
         "Fetching {wildcards.domain} block {wildcards.block}"
     shell:

@@ -31,4 +31,4 @@ rule train:
         " --execution {params.execution:q}"
         " --repairs {params.repairs:q}"
         " --rebuild={params.rebuild:q}"
-        " 2>&1 | tee {log:q}"
+        " 2>&1 | tee -i {log:q}"
