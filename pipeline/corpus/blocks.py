@@ -20,11 +20,6 @@ class Block(NamedTuple):
     step: DownloadStep
     """The settings of the step that downloads it."""
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Its files, relative to their domain's common folder."""
-        return self.step.files
-
 
 def blocks_of(corpus: CorpusSettings, name: str, domain: Domain, root: Path = Path()) -> tuple[Block, ...]:
     """The blocks of one domain. Relative `paths` of a local corpus are looked for below `root`.

@@ -1,8 +1,5 @@
 """The step `download`: one block of a domain's files, fetched and read through once."""
 
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +37,10 @@ def download(settings: DownloadStep, build: Build) -> dict[str, Any]:
         counts["packages"] = write_domain(folder / name, settings.domain, settings.text_bytes)
     else:
         _take_local(settings, build, folder)
-    read = dict(zip(settings.files, _read_through(settings, folder, build.workers), strict=True))
+    progress = tqdm(
+        settings.files, desc=f"{settings.domain}/{settings.block}", unit="file", mininterval=1, disable=None
+    )
+    read = {name: count_file(folder / name, settings.max_line_bytes) for name in progress}
     return counts | _summary(settings, read)
 
 
@@ -53,21 +53,11 @@ def _take_local(settings: DownloadStep, build: Build, folder: Path) -> None:
         take_file(folder / name, Path(path), size)
 
 
-def _read_through(settings: DownloadStep, folder: Path, workers: int) -> list[FileCount]:
-    """Read every line of every file, some files at once: a whole gzip stream ends with a checksum that fits."""
-    paths = [folder / name for name in settings.files]
-    count = partial(count_file, max_line_bytes=settings.max_line_bytes)
-    progress = partial(
-        tqdm, total=len(paths), desc=f"{settings.domain}/{settings.block}", unit="file", mininterval=1, disable=None
-    )
-    if min(workers, len(paths)) <= 1:
-        return list(progress(map(count, paths)))
-    with ProcessPoolExecutor(min(workers, len(paths)), mp_context=get_context("spawn")) as pool:
-        return list(progress(pool.map(count, paths)))
-
-
 def count_file(path: Path, max_line_bytes: int) -> FileCount:
-    """Read a file through once, and count its documents, their bytes of text (UTF-8), and its bad lines."""
+    """Read a file through once, and count its documents, their bytes of text (UTF-8), and its bad lines.
+
+    Raises ArtifactError if it is damaged: a whole gzip stream ends with a checksum that fits.
+    """
     bad = BadRecords()
     documents = text_bytes = 0
     for document in read_documents(path, bad, max_line_bytes):

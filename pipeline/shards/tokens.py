@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.files import ArtifactError
+from pipeline.corpus.domain import domain_of
 from pipeline.shards.array import open_member, read_attributes
 from pipeline.shards.layout import GROUP
 
@@ -37,14 +38,6 @@ def open_block(artifact: Artifact, split: Split) -> TokenBlock:
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(tokens):
         raise ArtifactError(f"{artifact.name}: the offsets of {split} do not fit its tokens; run its step again")
     return TokenBlock(artifact.name, tokens, offsets)
-
-
-def domain_of(artifact: Artifact) -> str:
-    """The domain of a block of tokens, from its name `tokens/<domain>/<block>`."""
-    parts = artifact.name.split("/")
-    if len(parts) != 3 or parts[0] != "tokens":
-        raise ArtifactError(f"{artifact.name} is no block of tokens: its name is not tokens/<domain>/<block>")
-    return parts[1]
 
 
 def by_domain(artifacts: Iterable[Artifact], domains: Iterable[str]) -> dict[str, list[Artifact]]:

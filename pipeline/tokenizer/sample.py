@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.files import ArtifactError
+from pipeline.corpus.domain import domain_of
 from pipeline.corpus.records import BadRecords, read_documents
 from pipeline.corpus.split import is_validation
 from pipeline.settings.tokenizer import TokenizerTraining
@@ -70,11 +71,6 @@ def draw_sample(raw: Sequence[Artifact], training: TokenizerTraining) -> Sample:
             "tokenizer: there is no training document to learn from; lower validation.fraction or give more text"
         )
     return Sample(pieces, asked)
-
-
-def domain_of(block: Artifact) -> str:
-    """The domain of a downloaded block `raw/<domain>/<number>`."""
-    return str(block.manifest.settings["domain"])
 
 
 def smallest_hashes(pieces: Iterable[str], wanted_bytes: int, seed: int) -> list[str]:

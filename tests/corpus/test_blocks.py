@@ -28,7 +28,7 @@ def domain(*paths: str) -> Domain:
 def test_the_embedded_sample_is_one_block_a_domain():
     for name in EMBEDDED_SHARES:
         (block,) = blocks_of(CorpusSettings(), name, Domain(weight=1.0))
-        assert (block.domain, block.name, block.files) == (name, "0000", (f"{name}-0000.json.gz",))
+        assert (block.domain, block.name, block.step.files) == (name, "0000", (f"{name}-0000.json.gz",))
 
 
 def test_the_embedded_domains_share_the_bytes_of_the_corpus():
@@ -48,7 +48,7 @@ def test_an_unknown_embedded_domain_is_refused_with_the_five_names():
 
 def test_local_files_are_grouped_in_order(corpus):
     blocks = blocks_of(LOCAL, "wiki", domain(f"{corpus}/wiki/**/*.json.gz"))
-    assert [(block.name, block.files) for block in blocks] == [
+    assert [(block.name, block.step.files) for block in blocks] == [
         ("0000", ("a.json.gz", "b.json.gz")),
         ("0001", ("deep/a.json.gz",)),
     ]
@@ -57,12 +57,12 @@ def test_local_files_are_grouped_in_order(corpus):
 def test_files_of_one_name_in_two_folders_stay_apart(corpus):
     paths = domain(str(corpus / "wiki/a.json.gz"), str(corpus / "wiki/deep/a.json.gz"))
     (block,) = blocks_of(LOCAL, "wiki", paths)
-    assert block.files == ("a.json.gz", "deep/a.json.gz")
+    assert block.step.files == ("a.json.gz", "deep/a.json.gz")
 
 
 def test_a_file_named_twice_is_taken_once(corpus):
     (block,) = blocks_of(LOCAL, "wiki", domain("wiki/a.json.gz", "wiki/*.json.gz"), root=corpus)
-    assert block.files == ("a.json.gz", "b.json.gz")
+    assert block.step.files == ("a.json.gz", "b.json.gz")
 
 
 def test_moving_the_corpus_leaves_the_identity(corpus, tmp_path):
@@ -100,4 +100,4 @@ def test_a_file_of_another_kind_is_refused(corpus):
 def test_a_name_with_brackets_is_a_file_if_there_is_one(corpus):
     (corpus / "wiki/a.json.gz").rename(corpus / "wiki/a[1].json.gz")
     (block,) = blocks_of(LOCAL, "wiki", domain("wiki/a[1].json.gz"), root=corpus)
-    assert block.files == ("a[1].json.gz",)
+    assert block.step.files == ("a[1].json.gz",)

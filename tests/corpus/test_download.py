@@ -21,17 +21,16 @@ def local_block(path: Path, pattern: str = "**/*.json.gz", **settings: float) ->
     return block
 
 
-def build_of(block: Block, folder: Path, workers: int = 1, kept: frozenset[str] = frozenset()) -> Build:
+def build_of(block: Block, folder: Path, kept: frozenset[str] = frozenset()) -> Build:
     folder.mkdir()
-    return Build(folder, execution={**execution_of(block.step), "workers": workers}, kept=kept)
+    return Build(folder, execution=execution_of(block.step), kept=kept)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_local_files_are_taken_in_their_folders_and_counted(dolma, tmp_path, workers):
+def test_local_files_are_taken_in_their_folders_and_counted(dolma, tmp_path):
     first = dolma("corpus/one/a.json.gz", [GOOD, GOOD, {"text": ""}])
     second = dolma("corpus/two/a.json.gz", [GOOD])
     block = local_block(tmp_path / "corpus")
-    build = build_of(block, tmp_path / "raw", workers)
+    build = build_of(block, tmp_path / "raw")
     counts = download(block.step, build)
     assert (build.folder / "files/one/a.json.gz").read_bytes() == first.read_bytes()
     assert (build.folder / "files/two/a.json.gz").read_bytes() == second.read_bytes()
@@ -80,14 +79,13 @@ def test_a_file_that_is_gone_since_planning_is_refused(dolma, tmp_path):
         download(block.step, build_of(block, tmp_path / "raw"))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_truncated_file_is_refused_with_its_name(dolma, tmp_path, workers):
+def test_a_truncated_file_is_refused_with_its_name(dolma, tmp_path):
     dolma("corpus/a.json.gz", [GOOD])
     path = dolma("corpus/cut.json.gz", [GOOD] * 100)
     path.write_bytes(path.read_bytes()[:-10])
     block = local_block(tmp_path / "corpus")
     with pytest.raises(ArtifactError, match=r"cut\.json\.gz is a truncated gzip file"):
-        download(block.step, build_of(block, tmp_path / "raw", workers))
+        download(block.step, build_of(block, tmp_path / "raw"))
 
 
 def test_bad_lines_are_counted_up_to_the_fraction_and_then_refused(dolma, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.files import ArtifactError
 from pipeline.shards.array import write_array
-from pipeline.shards.tokens import check_tokenizer, content_of, domain_of, open_block
+from pipeline.shards.tokens import check_tokenizer, content_of, open_block
 
 
 @pytest.fixture
@@ -39,10 +39,7 @@ def test_lengths_count_the_end_token(block):
     assert opened.lengths.sum() == len(opened.tokens) + len(opened.offsets) - 1
 
 
-def test_what_is_no_block_of_tokens_is_refused(corpus, block):
-    assert domain_of(block) == "web"
-    with pytest.raises(ArtifactError, match="tokenizer is no block of tokens"):
-        domain_of(corpus.tokenizer)
+def test_a_block_of_no_or_another_tokenizer_is_refused(corpus, block):
     with pytest.raises(ArtifactError, match="names 0 inputs 'tokenizer'"):
         content_of(corpus.tokenizer, "tokenizer")
     with pytest.raises(ArtifactError, match="another tokenizer"):
