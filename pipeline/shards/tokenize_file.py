@@ -121,7 +121,7 @@ def tokenize_file(job: FileJob) -> FileCounts:
 
 def _check(path: Path, sha256: str) -> None:
     if sha256_of(path) != sha256:
-        raise ArtifactError(f"{path} has other bytes than its manifest says; run the workflow again to repair it")
+        raise ArtifactError(f"{path} has other bytes than its manifest says; delete it and run the workflow again")
 
 
 @lru_cache(maxsize=1)
