@@ -1,3 +1,1 @@
 """Seekmake: raw Dolma text in, a trained, evaluated and exported DeepSeek-V3-style checkpoint out."""
-
-__version__ = "0.1.0"

@@ -59,6 +59,7 @@ def _step_command(step: Step) -> Any:
             repairs=tuple(_from_json("--repairs", repairs, list)),
             keeps=step.keeps,
             resumes=step.resumes,
+            repeatable=step.repeatable,
             rebuild=bool(rebuild) and output.parent == results / rebuild,
         )
         _run(step, request)
@@ -127,11 +128,8 @@ def verify(
     folders: Annotated[list[Path], typer.Argument(help="Artifacts, or folders that hold some, such as results.")],
 ) -> None:
     """Compare every file of all artifacts below some folders with its recorded size and SHA-256."""
-    manifests = sorted({path for folder in folders for path in folder.rglob(MANIFEST)})
-    if not manifests:
-        raise ArtifactError(f"{', '.join(map(str, folders))}: no {MANIFEST} there; name a folder that holds artifacts")
     broken = 0
-    for path in manifests:
+    for path in dict.fromkeys(path for folder in folders for path in _manifests_below(folder)):
         try:
             manifest = Artifact.open(path).manifest
         except ArtifactError as error:
@@ -145,6 +143,11 @@ def verify(
             typer.echo(f"  {name} {what}")
     if broken:
         raise typer.Exit(1)
+
+
+def _manifests_below(folder: Path) -> list[Path]:
+    """The manifests in a folder; where there is none, the one that should be there."""
+    return sorted(folder.rglob(MANIFEST)) or [folder / MANIFEST]
 
 
 @app.command(rich_help_panel="Tools")

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifact.fingerprint import Identity
 from pipeline.artifact.manifest import MANIFEST
-from pipeline.artifact.state import files_stamp, is_settled, repairs_wanted, restore_manifest
+from pipeline.artifact.state import files_stamp, planned_identity, repairs_wanted, restore_manifest
+from pipeline.artifact.verify import recorded
 from pipeline.corpus.blocks import blocks_of
 from pipeline.settings.base import Settings, SettingsError, execution_of, identity
 from pipeline.settings.corpus import normalize_weights
@@ -81,7 +83,7 @@ class Graph:
         """Declare again what is settled but lost its manifest; nothing has to run for it."""
         for name in self.nodes:
             if self.settled(name):
-                restore_manifest(self.folder(name))
+                restore_manifest(self.results, name)
 
     def execution(self, name: str, workers: int) -> dict[str, Any]:
         """How an artifact is computed on so many cores."""
@@ -94,8 +96,8 @@ class Graph:
         return files_stamp(self.nodes[name].files)
 
     def repairs(self, name: str) -> tuple[str, ...]:
-        """What was and is to be repaired in an artifact."""
-        return repairs_wanted(self.folder(name))
+        """Why an artifact must be made again where Snakemake cannot see it."""
+        return repairs_wanted(self.folder(name), self._planned(self.nodes[name]))
 
     def _check_rebuild(self, name: str) -> None:
         runs = self.named("train")
@@ -103,11 +105,16 @@ class Graph:
             raise SettingsError(f"rebuild is {name!r}, which is no run of this workflow; name one of {', '.join(runs)}")
 
     def _is_settled(self, node: Node) -> bool:
+        record, planned = recorded(self.folder(node.name)), self._planned(node)
+        return record is not None and planned is not None and record.fingerprint == planned.fingerprint
+
+    def _planned(self, node: Node) -> Identity | None:
+        """What an artifact would be made of now; None while an input is still to come."""
         if not all(self.settled(name) for name in node.inputs):
-            return False
+            return None
         step = STEPS[node.step]
         inputs = [(STEPS[self.nodes[name].step].role, self.folder(name)) for name in node.inputs]
-        return is_settled(self.folder(node.name), node.step, step.module, node.settings, inputs, node.files)
+        return planned_identity(node.step, step.module, node.settings, inputs, node.files)
 
     def _find_unaffected(self) -> set[str]:
         affected: set[str] = set()

@@ -17,6 +17,8 @@ class Step:
     """Makes only those files again that a damaged copy lacks."""
     resumes: bool = False
     """Continues an unfinished run by itself, and keeps old runs aside."""
+    repeatable: bool = True
+    """Makes equal bytes of equal inputs."""
 
 
 STEPS = {
@@ -32,6 +34,6 @@ STEPS = {
         Step("evaluate", "pipeline.evaluate.evaluate", "evaluate", "Measure a trained stage and judge its gate."),
         Step("ladder", "pipeline.report.ladder", "ladder", "Fit the scaling law over the finished stages."),
         Step("export", "pipeline.export.export", "export", "Write a folder that transformers loads."),
-        Step("report", "pipeline.report.report", "report", "Draw a stage's figures and tables."),
+        Step("report", "pipeline.report.report", "report", "Draw a stage's figures and tables.", repeatable=False),
     )
 }

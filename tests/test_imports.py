@@ -68,12 +68,16 @@ def test_settings_and_artifacts_need_neither_torch_nor_snakemake(name: str) -> N
 
 
 def test_no_module_is_imported_by_a_name_that_is_made_up_at_run_time() -> None:
-    """Such an import would escape the digest of a step's code. Only the command line looks a step up by its name."""
+    """Such an import would escape the digest of a step's code. The command line looks a step up by its name,
+    and the wording of errors is kept out of every step's code on purpose."""
     calls = {
         name: [node for node in ast.walk(ast.parse(path.read_text())) if is_dynamic(node)]
         for name, path in NAMES.items()
     }
-    assert [name for name, found in calls.items() if found] == ["pipeline.__main__"]
+    assert [name for name, found in calls.items() if found] == [
+        "pipeline.__main__",
+        "pipeline.settings.base",
+    ]
 
 
 def is_dynamic(node: ast.AST) -> bool:
@@ -88,10 +92,7 @@ def is_dynamic(node: ast.AST) -> bool:
 def test_packages_hold_a_docstring_only(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree)
-    allowed = ["__version__"] if name_of(path) == "pipeline" else []
-    assigned = [ast.unparse(line.targets[0]) for line in tree.body[1:] if isinstance(line, ast.Assign)]
-    assert len(tree.body) == 1 + len(assigned)
-    assert assigned == allowed
+    assert len(tree.body) == 1
 
 
 def test_every_module_begins_with_a_docstring() -> None:

@@ -1,9 +1,10 @@
 """An artifact on disk: a folder, its manifest, and files that are checked before they are handed out."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from pipeline.artifact.files import ArtifactError, inside
+from pipeline.artifact.files import HASHED_BYTES, ArtifactError, inside, sha256_of
 from pipeline.artifact.manifest import Manifest, read_manifest
 
 
@@ -30,9 +31,9 @@ class Artifact:
         return sorted(path for path in found if path.startswith(prefix) and path.endswith(suffix))
 
     def path(self, relative: str) -> Path:
-        """The path of one of its files, whole as the manifest says (by size).
+        """The path of one of its files, whole as the manifest says: by size, up to 1 GiB by SHA-256 too.
 
-        Raises ArtifactError if the manifest does not name it, or if it is missing, short or long.
+        Raises ArtifactError if the manifest does not name it, or if it is missing, short, long or altered.
         """
         entry = next((entry for entry in self.manifest.files if entry.path == relative), None)
         if entry is None:
@@ -44,4 +45,13 @@ class Artifact:
             raise ArtifactError(
                 f"{path} has {path.stat().st_size} bytes, its manifest says {entry.size}; run the workflow again"
             )
+        if entry.size <= HASHED_BYTES and _sha256(path, entry.size, path.stat().st_mtime_ns) != entry.sha256:
+            raise ArtifactError(
+                f"{path} has other bytes than when it was made (SHA-256); delete it and run the workflow again"
+            )
         return path
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256_of(path)

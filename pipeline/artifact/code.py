@@ -1,7 +1,7 @@
 """The digest of a step's code: its import closure, without comments, docstrings and formatting.
 
 Read from the source by `ast`; nothing is imported or run, so it costs milliseconds and works where torch is absent.
-An import made by name at run time (`importlib.import_module`) escapes it: this package has none.
+An import made by name at run time (`importlib.import_module`) escapes it: so the wording of errors stays out.
 """
 
 import ast

@@ -1,5 +1,6 @@
 """What a step cost: time, memory, and the programs that ran."""
 
+import importlib.metadata
 import os
 import platform
 import resource
@@ -7,8 +8,6 @@ import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
-
-from pipeline import __version__
 
 REPORTED = (
     "torch", "numpy", "transformers", "tokenizers", "safetensors", "pyarrow", "pandas", "zarr", "gigatoken", "isal",
@@ -40,7 +39,14 @@ def versions() -> dict[str, str]:
     """The versions of Python, of this package and of the libraries that were loaded."""
     loaded = {name: getattr(sys.modules.get(name), "__version__", None) for name in REPORTED}
     found = {name: str(version) for name, version in loaded.items() if version}
-    return {"python": platform.python_version(), "seekmake": __version__, **found}
+    return {"python": platform.python_version(), "seekmake": _own_version(), **found}
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("seekmake")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu_seconds() -> float:

@@ -4,7 +4,9 @@ import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
-CHUNK_BYTES = 1 << 20
+TEMPORARY = ".tmp"
+HASHED_BYTES = 1 << 30
+"""Where a check must take seconds, content is compared up to this much, and beyond it only sizes."""
 
 
 class ArtifactError(ValueError):
@@ -14,7 +16,7 @@ class ArtifactError(ValueError):
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file so that a kill at any moment leaves the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with temporary.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
@@ -25,6 +27,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is what a killed `write_atomic` left behind."""
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
 
 
 def sync_file(path: Path) -> None:

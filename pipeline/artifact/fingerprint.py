@@ -9,7 +9,7 @@ from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.canonical import digest
 from pipeline.artifact.code import code_digest
 from pipeline.artifact.files import ArtifactError, sha256_of
-from pipeline.artifact.manifest import FILE_ROLE, Source
+from pipeline.artifact.manifest import FILE_ROLE, Manifest, Source
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,15 @@ def _source_of_file(number: int, path: Path) -> Source:
         raise ArtifactError(f"{path} does not exist; put it back, or take it out of the settings")
     content = sha256_of(path)
     return Source(role=FILE_ROLE, artifact=f"{number}:{path.name}", content=content, fingerprint=content)
+
+
+def difference(record: Manifest, identity: Identity) -> str:
+    """In what an artifact that was made differs from what would be made now, for people."""
+    old, new = dict(record.settings), dict(identity.settings)
+    if old != new:
+        return f"other settings ({', '.join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))})"
+    if record.inputs != identity.inputs:
+        return "other inputs"
+    files = {**record.code_files, **identity.code_files}
+    changed = sorted(name for name in files if record.code_files.get(name) != identity.code_files.get(name))
+    return f"other code ({', '.join(changed)})"

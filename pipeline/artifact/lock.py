@@ -9,8 +9,10 @@ from pathlib import Path
 
 
 @contextmanager
-def exclusive(results: Path, name: str) -> Iterator[None]:
+def exclusive(results: Path, name: str, wait: bool = True) -> Iterator[None]:
     """Hold the artifact `name` while the block runs; wait, and say so, while another process holds it.
+
+    Without `wait` another holder raises BlockingIOError instead.
 
     An orchestrator that was killed leaves its jobs running: the next one waits for them here and finds their work done.
     """
@@ -20,6 +22,8 @@ def exclusive(results: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise
             file.seek(0)
             print(f"{name}: process {file.read().strip() or '?'} is making it; waiting for that one", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)

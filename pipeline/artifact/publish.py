@@ -11,7 +11,7 @@ import shutil
 import time
 from pathlib import Path
 
-from pipeline.artifact.files import sync_file, sync_folder
+from pipeline.artifact.files import is_temporary, sync_file, sync_folder
 from pipeline.artifact.manifest import MANIFEST, RECORD, Entry, Manifest, write_manifest
 from pipeline.artifact.verify import recorded
 
@@ -31,8 +31,8 @@ def aside_folder(folder: Path, fingerprint: str) -> Path:
 
 
 def listed_files(folder: Path) -> list[str]:
-    """The files that make up an artifact: all but its own manifests and the working data, in order."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    """The files that make up an artifact, in order: no manifests, no working data, no leftovers of a kill."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not is_temporary(path))
     return sorted(str(path) for path in found if path.parts[0] != WORKING and str(path) not in (MANIFEST, RECORD))
 
 
@@ -61,7 +61,14 @@ def swap_in(sealed: Path, folder: Path, keep_replaced: bool) -> None:
             *folder.parent.glob(f"{folder.name}.aside-*"),
             *folder.parent.glob(f"{folder.name}.building-*"),
         ):
-            shutil.rmtree(leftover)
+            _remove(leftover)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder; of a link to one (results may be spread over disks) also what it leads to."""
+    shutil.rmtree(folder.resolve())
+    if folder.is_symlink():
+        folder.unlink()
 
 
 def move_aside(folder: Path) -> None:

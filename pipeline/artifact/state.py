@@ -1,5 +1,6 @@
 """What the workflow can know of an artifact before running: cheap enough to ask at parse time."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,39 +9,36 @@ from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.canonical import digest
 from pipeline.artifact.code import code_files
 from pipeline.artifact.files import ArtifactError, sha256_of
-from pipeline.artifact.fingerprint import Identity, sources
+from pipeline.artifact.fingerprint import Identity, difference, sources
+from pipeline.artifact.lock import exclusive
 from pipeline.artifact.manifest import MANIFEST, RECORD
-from pipeline.artifact.publish import declare
+from pipeline.artifact.publish import SHORT, declare
 from pipeline.artifact.verify import damage, recorded
 
 SMALL_BYTES = 64 << 20
 """Reading so much at parse time takes a tenth of a second."""
 
 
-def is_settled(
-    folder: Path,
+def planned_identity(
     step: str,
     module: str,
     settings: Mapping[str, Any],
     inputs: Sequence[tuple[str, Path]],
     files: Sequence[Path] = (),
-) -> bool:
-    """Whether an artifact was made of these settings, this code and the present content of its inputs.
+) -> Identity | None:
+    """What an artifact would be made of now: content decides, never the clock.
 
-    Content decides, never the clock. The inputs are given as (role, folder); the caller sees to it that they are
-    settled. Files that were lost since do not matter here: made again, they are the same (see `repairs_wanted`).
-    The user's own files are read where they are small; large ones count as changed, and the step itself finds out.
+    The inputs are given as (role, folder); the caller sees to it that they are settled. Files of theirs that were lost
+    since do not matter: made again, they are the same. None where it cannot be known before running: an input is not
+    there, or the user's own files are too large to be read now (the step itself finds out).
     """
     try:
-        record = recorded(folder)
-        if record is None:
-            return False
         if sum(path.stat().st_size for path in files) > SMALL_BYTES:
-            return False
+            return None
         known = sources(((role, Artifact.open(path / RECORD)) for role, path in inputs), files)
     except (ArtifactError, OSError):
-        return False
-    return Identity(step, settings, code_files(module), known).fingerprint == record.fingerprint
+        return None
+    return Identity(step, settings, code_files(module), known)
 
 
 def files_stamp(files: Sequence[Path]) -> str:
@@ -54,20 +52,29 @@ def files_stamp(files: Sequence[Path]) -> str:
     return digest([[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in zip(files, stats, strict=True)])
 
 
-def repairs_wanted(folder: Path) -> tuple[str, ...]:
-    """What was repaired in an artifact so far and what is missing or short in it now (by size).
+def repairs_wanted(folder: Path, planned: Identity | None) -> tuple[str, ...]:
+    """Why an artifact must be made again where Snakemake cannot see it: lost files (by size), or another origin.
 
-    Snakemake does not see an artifact's files. This text stands in the rule's `params`, so a lost file changes it, the
-    rule runs, and the step records the text: afterwards both agree again.
+    This text stands in the rule's `params`, so it makes the rule run, and the step records it: afterwards both agree
+    again. With no reason it is what was recorded. A folder without a record needs none: its manifest is missing.
     """
     record = recorded(folder)
     if record is None:
         return ()
+    if planned is not None and planned.fingerprint != record.fingerprint:
+        return (f"was made with {difference(record, planned)}, now {planned.fingerprint[:SHORT]}",)
     return (*record.repairs, *(f"{path} {what}" for path, what in damage(folder, record)))
 
 
-def restore_manifest(folder: Path) -> None:
-    """Write a settled artifact's lost manifest again from its record."""
-    record = recorded(folder)
-    if record is not None and not (folder / MANIFEST).exists():
-        declare(folder, record)
+def restore_manifest(results: Path, name: str) -> None:
+    """Write a settled artifact's lost manifest again from its record, unless a process is at work on it."""
+    folder = results / name
+    if (folder / MANIFEST).exists() or not (folder / RECORD).exists():
+        return
+    with (
+        contextlib.suppress(OSError),
+        exclusive(results, name, wait=False),
+    ):  # results may be read-only: then it stays so
+        record = recorded(folder)
+        if record is not None:
+            declare(folder, record)

@@ -11,8 +11,8 @@ from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.build import Build
 from pipeline.artifact.code import code_files
 from pipeline.artifact.cost import Meter, versions
-from pipeline.artifact.files import ArtifactError
-from pipeline.artifact.fingerprint import Identity, sources
+from pipeline.artifact.files import HASHED_BYTES, ArtifactError
+from pipeline.artifact.fingerprint import Identity, difference, sources
 from pipeline.artifact.lock import exclusive
 from pipeline.artifact.manifest import MANIFEST, RECORD, Manifest, read_manifest
 from pipeline.artifact.publish import (
@@ -23,7 +23,7 @@ from pipeline.artifact.publish import (
     seal,
     swap_in,
 )
-from pipeline.artifact.verify import HASHED_BYTES, damage, recorded
+from pipeline.artifact.verify import damage, recorded
 
 Builder = Callable[[Build], Mapping[str, Any]]
 """Writes an artifact's files below `build.folder` and returns its counts."""
@@ -53,6 +53,8 @@ class Request:
     """The step leaves files alone that a damaged copy of the same artifact still holds whole."""
     resumes: bool = False
     """The step continues an unfinished run by itself, and old runs are kept aside: training."""
+    repeatable: bool = True
+    """Equal identities give equal bytes: true of all steps but those that tell what others cost."""
     rebuild: bool = False
     """An expensive finished artifact may be built again."""
 
@@ -81,12 +83,18 @@ def run(request: Request, builder: Builder) -> Manifest:
     with exclusive(request.results, request.name):
         inputs = [(role, Artifact.open(path)) for role, path in request.inputs]
         identity = Identity(request.step, request.settings, code_files(request.module), sources(inputs, request.files))
+        before = recorded(request.folder)
         found = _already_there(request, identity)
         if found is None:
             _refuse_to_rebuild(request, identity)
             found = _build(request, identity, inputs, builder)
         declare(request.folder, found)
-        return found
+    if request.repeatable and before and _differs_though_it_should_not(before, found):
+        raise ArtifactError(
+            f"{request.name} was made again with other bytes than before, by other program versions or another device. "
+            "Run the same command again, so that what is made of it follows"
+        )
+    return found
 
 
 def _already_there(request: Request, identity: Identity) -> Manifest | None:
@@ -111,6 +119,11 @@ def _already_there(request: Request, identity: Identity) -> Manifest | None:
     return None
 
 
+def _differs_though_it_should_not(before: Manifest, after: Manifest) -> bool:
+    """Whether an artifact was repaired into another one, while what is made of it was left alone."""
+    return before.fingerprint == after.fingerprint and before.content != after.content
+
+
 def _refuse_to_rebuild(request: Request, identity: Identity) -> None:
     if request.rebuild or not request.resumes or not (request.folder / RECORD).exists():
         return
@@ -120,20 +133,9 @@ def _refuse_to_rebuild(request: Request, identity: Identity) -> None:
     if record.fingerprint != identity.fingerprint and seconds > EXPENSIVE_SECONDS:
         raise ArtifactError(
             f"{request.name} is finished and took {seconds / 3600:.1f} hours, but it was made with "
-            f"{_difference(record, identity)}. It is never rebuilt silently: put that back, "
+            f"{difference(record, identity)}. It is never rebuilt silently: put that back, "
             f"or ask for it with --config rebuild={request.name}; the old run is then kept aside"
         )
-
-
-def _difference(record: Manifest, identity: Identity) -> str:
-    old, new = dict(record.settings), dict(identity.settings)
-    if old != new:
-        return f"other settings ({', '.join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))})"
-    if record.inputs != identity.inputs:
-        return "other inputs"
-    files = {**record.code_files, **identity.code_files}
-    changed = sorted(name for name in files if record.code_files.get(name) != identity.code_files.get(name))
-    return f"other code ({', '.join(changed)})"
 
 
 def _build(request: Request, identity: Identity, inputs: list[tuple[str, Artifact]], builder: Builder) -> Manifest:
@@ -185,8 +187,8 @@ def _reopen(folder: Path, building: Path, record: Manifest) -> frozenset[str]:
     broken = dict(damage(folder, record, HASHED_BYTES))
     if building.exists():
         shutil.rmtree(building)
-    (folder / RECORD).unlink()
-    folder.rename(building)
+    folder.rename(building)  # with its record, which is damaged: a kill from here on loses nothing
+    (building / RECORD).unlink()
     for path in broken:
         (building / path).unlink(missing_ok=True)
     return frozenset(entry.path for entry in record.files if entry.path not in broken)

@@ -6,9 +6,6 @@ from pathlib import Path
 from pipeline.artifact.files import ArtifactError, sha256_of
 from pipeline.artifact.manifest import RECORD, Manifest, read_manifest
 
-HASHED_BYTES = 1 << 30
-"""Files are hashed up to this much an artifact where a check must take seconds; beyond it only sizes are compared."""
-
 
 def damage(folder: Path, manifest: Manifest, hashed_bytes: int = 0) -> Iterator[tuple[str, str]]:
     """Each file that is not as the manifest says: its path and what is wrong with it.

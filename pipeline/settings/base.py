@@ -1,5 +1,6 @@
 """What all settings share: strictness, and the line between identity and execution."""
 
+import importlib
 import json
 from collections.abc import Mapping
 from datetime import date
@@ -7,8 +8,6 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
-
-from pipeline.settings.explain import explain
 
 
 class SettingsError(ValueError):
@@ -32,6 +31,8 @@ class Settings(BaseModel):
             # By way of JSON, so that a list may become a tuple while types stay strict.
             return cls.model_validate_json(json.dumps(data, default=_as_text))
         except ValidationError as error:
+            # By name, so that the wording of errors is no part of a step's code.
+            explain = importlib.import_module("pipeline.settings.explain").explain
             raise SettingsError(explain(cls, error, where)) from None
         except (TypeError, RecursionError, ValueError) as error:
             raise SettingsError(

@@ -164,6 +164,45 @@ def test_a_sealed_folder_that_was_not_swapped_in_is_swapped_in(make: Make, tmp_p
     assert len(make.runs) == 1
 
 
+def test_a_kill_while_a_damaged_run_is_reopened_loses_nothing(make: Make, tmp_path: Path) -> None:
+    make("a", {"x": "1", "run/state": "kept"}, resumes=True)
+    (tmp_path / "a" / "x").unlink()
+    run = Identity("example", {"texts": {"x": "1", "run/state": "kept"}}, {}, ()).run
+    (tmp_path / "a").rename(building_folder(tmp_path / "a", run))  # killed right after the first rename
+    make("a", {"x": "1", "run/state": "kept"}, resumes=True)
+    assert (tmp_path / "a" / "run/state").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == ["a"]
+
+
+def test_what_a_killed_write_left_is_no_file_of_the_artifact(make: Make, tmp_path: Path) -> None:
+    made = make("a", {"x": "1", "y": "2"}, keeps=True)
+    (tmp_path / "a" / f".{RECORD}.4711.tmp").write_text("half")
+    (tmp_path / "a" / "x").unlink()
+    assert make("a", {"x": "1", "y": "2"}, keeps=True).files == made.files
+
+
+def test_an_artifact_on_another_disk_can_be_replaced(make: Make, tmp_path: Path) -> None:
+    make("a", {"x": "1"})
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a").rename(tmp_path / "disk" / "a")
+    (tmp_path / "a").symlink_to(tmp_path / "disk" / "a")
+    for version in ("2", "3"):
+        make("a", {"x": version})
+        assert (tmp_path / "a" / "x").read_text() == version
+    assert not (tmp_path / "disk" / "a").exists()
+
+
+def test_a_repair_into_other_bytes_stops_so_that_what_follows_is_made_again(make: Make, tmp_path: Path) -> None:
+    settings = {"same": "settings"}
+    make("a", {"x": "1"}, settings=settings)
+    (tmp_path / "a" / "x").unlink()
+    with pytest.raises(ArtifactError, match=r"made again with other bytes.*Run the same command again"):
+        make("a", {"x": "2"}, settings=settings)
+    assert make("a", {"x": "2"}, settings=settings).files[0].size == 1
+    (tmp_path / "a" / "x").unlink()
+    make("a", {"x": "3"}, settings=settings, repeatable=False)
+
+
 def test_a_missing_input_is_a_clear_error(make: Make) -> None:
     with pytest.raises(ArtifactError, match="does not exist; run the step"):
         make("b", {"y": "2"}, ("nowhere",))

@@ -1,6 +1,7 @@
 """The settings, checked, and the functions that rules ask for what pipeline/graph.py knows."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +24,19 @@ try:
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 
+if workflow.deployment_settings.deployment_method:
+    raise WorkflowError(
+        "--software-deployment-method: every step runs in the environment that runs Snakemake; leave the option out and "
+        "make that environment with environment.yml"
+    )
+
+# The steps run the code whose digests stand in the rules, also where another copy of the project is installed.
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(
+        filter(None, [str(PROJECT_ROOT), os.getenv("PYTHONPATH")])
+    )
+)
+
 RESULTS = str(GRAPH.results)
 REBUILD = GRAPH.project.workflow.rebuild
 LOGS = f"{RESULTS}/logs"
@@ -44,6 +58,15 @@ def everything():
     return [manifest(name) for name in GRAPH.nodes]
 
 
+def node(name):
+    """An artifact of the workflow. A target that is none stops with a sentence."""
+    if name not in GRAPH.nodes:
+        raise WorkflowError(
+            f"{name} is no artifact of this workflow; it makes {', '.join(GRAPH.nodes)}"
+        )
+    return GRAPH.nodes[name]
+
+
 def needs(pattern):
     """Input function: the manifests that the artifact of this name is made of.
 
@@ -52,7 +75,7 @@ def needs(pattern):
 
     def manifests(wildcards):
         name = pattern.format(**wildcards)
-        paths = [manifest(needed) for needed in GRAPH.nodes[name].inputs]
+        paths = [manifest(needed) for needed in node(name).inputs]
         return ancient(paths) if paths and GRAPH.unaffected(name) else paths
 
     return manifests
@@ -62,7 +85,7 @@ def gate(pattern):
     """Input function: the evaluation that must have passed first; it decides when to run, never whether."""
 
     def evaluation(wildcards):
-        before = GRAPH.nodes[pattern.format(**wildcards)].gate
+        before = node(pattern.format(**wildcards)).gate
         return [ancient(manifest(before))] if before else []
 
     return evaluation
@@ -70,9 +93,7 @@ def gate(pattern):
 
 def settings(pattern):
     """Params function: what enters the identity of the artifact of this name, as canonical JSON."""
-    return lambda wildcards: canonical_json(
-        GRAPH.nodes[pattern.format(**wildcards)].settings
-    )
+    return lambda wildcards: canonical_json(node(pattern.format(**wildcards)).settings)
 
 
 def code(step):
@@ -93,7 +114,7 @@ def stamp(pattern):
 def files(pattern):
     """Params function: the options that name those files. They are no inputs for Snakemake: moving them is no reason."""
     return lambda wildcards, threads: [
-        f"--file={path}" for path in GRAPH.nodes[pattern.format(**wildcards)].files
+        f"--file={path}" for path in node(pattern.format(**wildcards)).files
     ]
 
 
