@@ -6,6 +6,9 @@ from pipeline.settings.export import check_exportable
 from pipeline.settings.model import ModelSettings, RopeSettings
 from pipeline.tokenizer.special import SpecialIds
 
+MODEL_TYPES = ("deepseek_v3", "glm4_moe_lite")
+"""What transformers calls the models that are exported; it has their code itself."""
+
 
 def transformers_config(model: ModelSettings, ids: SpecialIds, dtype: str) -> dict[str, Any]:
     """The content of config.json.
