@@ -1,7 +1,8 @@
 """A trained stage in miniature, as the artifacts that the step export reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pipeline.model.initialize import initialize
 from pipeline.settings.base import identity
 from pipeline.settings.export import ExportStep
 from pipeline.settings.model import ModelSettings
+from pipeline.settings.training import TrainingSettings, train_step
 from pipeline.tokenizer.special import SPECIAL_TOKENS
 
 TEXT = "def encode(text):\n    return [ord(letter) for letter in text]\n# naïve façade, 12345 €\n" * 20
@@ -39,6 +41,15 @@ SHAPE: dict[str, Any] = {
     },
     "moe": {"num_experts": 8, "top_k": 3, "num_groups": 4, "top_k_groups": 2, "intermediate_size": 24},
 }
+
+TRAINING: dict[str, Any] = {
+    "total_tokens": 4096,
+    "global_batch_size": 8,
+    "micro_batch_size": 4,
+    "lr": 0.0025,
+    "schedule": {"warmup_tokens": 512},
+}
+COUNTS = {"steps": 16, "tokens": 4096, "skipped_steps": 0, "seconds": 12.5, "tokens_per_second": 321.0}
 
 
 def train_tokenizer() -> Tokenizer:
@@ -82,7 +93,7 @@ class Workshop:
         manifest = Manifest(
             step=step,
             name=name,
-            fingerprint=f"fingerprint of {name}",
+            fingerprint=more.get("fingerprint", f"fingerprint of {name}"),
             settings=more.get("settings", {}),
             code="",
             code_files={},
@@ -97,7 +108,7 @@ class Workshop:
             ),
             files=tuple(Entry.of(folder, file) for file in files),
             counts=more.get("counts", {}),
-            cost={},
+            cost=more.get("cost", {}),
             versions={},
         )
         write_manifest(folder, MANIFEST, manifest)
@@ -110,15 +121,24 @@ class Workshop:
         train_tokenizer().save(str(folder / "tokenizer.json"))
         return self.artifact("tokenizer", "tokenizer")
 
-    def train(self, model: DeepSeekV3, tokenizer: Artifact, settings: ModelSettings | None = None) -> Artifact:
-        """A trained stage; `settings` are what its manifest says instead of the model's own."""
+    def train(
+        self,
+        model: DeepSeekV3,
+        *inputs: Artifact,
+        settings: ModelSettings | None = None,
+        training: Mapping[str, Any] = MappingProxyType({}),
+        counts: Mapping[str, Any] = MappingProxyType({}),
+        **more: Any,
+    ) -> Artifact:
+        """A trained stage; `settings` are what its manifest says instead of the model's own, others are changes."""
         folder = self.results / "train/demo"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         save_file(
             {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors"
         )
-        plain = identity(settings or model.settings)
-        return self.artifact("train/demo", "train", (tokenizer,), settings={"model": plain})
+        step = train_step(settings or model.settings, TrainingSettings.parse({**TRAINING, **training}), seq_len=32)
+        found = {**COUNTS, **counts}
+        return self.artifact("train/demo", "train", inputs, settings=identity(step), counts=found, **more)
 
     def export(self, *inputs: Artifact, **settings: Any) -> tuple[Path, dict[str, Any]]:
         """Run the step on artifacts. Returns the folder and the counts."""
