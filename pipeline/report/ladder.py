@@ -1,4 +1,4 @@
-"""The step `ladder`: what the finished stages say about the next one.
+"""The step `ladder`: what the finished stages say about a larger one.
 
 Over stages, loss is a power law of compute; that takes three of them. Within a stage, loss over tokens is one only
 roughly, since the learning rate falls meanwhile: such a curve says where that run was heading, not what a longer run
@@ -21,6 +21,10 @@ from pipeline.settings.report import LadderStep
 
 CURVE_POINTS = 6
 """Fewest validations after warm-up for a curve's fit: twice the parameters."""
+GROWTH = 2.0
+"""How far predictions reach, in multiples of the compute or the tokens: near enough for a law of so few points."""
+SEED = 0
+"""Of the resampling that gives the intervals. Another seed moves them by a few percent of their width."""
 
 
 def ladder(settings: LadderStep, build: Build) -> dict[str, Any]:
@@ -33,8 +37,8 @@ def ladder(settings: LadderStep, build: Build) -> dict[str, Any]:
     runs = {stage.name: _run_curve(stage) for stage in stages}
     result = {
         "stages": [stage.plain() for stage in stages],
-        "compute": compute_law(stages, settings),
-        "runs": {name: token_law(run, settings) for name, run in runs.items()},
+        "compute": compute_law(stages),
+        "runs": {name: token_law(run) for name, run in runs.items()},
     }
     result["headline"] = headline(result, stages[-1].name)
     (build.folder / "ladder.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -42,29 +46,26 @@ def ladder(settings: LadderStep, build: Build) -> dict[str, Any]:
     return {"stages": len(stages), "headline": result["headline"]}
 
 
-def compute_law(stages: list[FinishedStage], settings: LadderStep) -> dict[str, Any]:
-    """The law of bits per byte over training FLOPs, and the next stage's prediction."""
+def compute_law(stages: list[FinishedStage]) -> dict[str, Any]:
+    """The law of bits per byte over training FLOPs, and its prediction for `GROWTH` times the last stage's."""
     x = np.array([stage.flops for stage in stages])
     loss = np.array([stage.bits_per_byte for stage in stages])
     if len(np.unique(x)) < PARAMETERS:
         return _missing(
             f"a law over compute takes {PARAMETERS} finished stages of different size, there are {len(np.unique(x))}"
         )
-    target = settings.next_stage
     noise = float(np.mean([stage.bits_per_byte_error / stage.bits_per_byte for stage in stages]))
-    found = _fitted(x, loss, target.flops if target else x[-1] * settings.growth, noise, settings.seed)
-    found["of"] = target.name if target else f"{settings.growth:g} times the compute of {stages[-1].name}"
+    found = _fitted(x, loss, noise)
+    found["of"] = f"{GROWTH:g} times the compute of {stages[-1].name}"
     return found
 
 
-def token_law(run: Curve, settings: LadderStep) -> dict[str, Any]:
-    """The law of a run's validation bits per byte over its tokens, and its prediction for `growth` times the tokens."""
+def token_law(run: Curve) -> dict[str, Any]:
+    """The law of a run's validation bits per byte over its tokens, and its prediction for `GROWTH` times the tokens."""
     if len(run.tokens) < CURVE_POINTS:
         return _missing(f"a learning curve takes {CURVE_POINTS} validations after warm-up, there are {len(run.tokens)}")
-    found = _fitted(
-        run.tokens.astype(np.float64), run.value, float(run.tokens[-1] * settings.growth), 0.0, settings.seed
-    )
-    found["of"] = f"{settings.growth:g} times the tokens of this run"
+    found = _fitted(run.tokens.astype(np.float64), run.value, noise=0.0)
+    found["of"] = f"{GROWTH:g} times the tokens of this run"
     found["notes"] += [
         "one run under one learning-rate schedule: where it was heading, not what a longer run would reach",
         "on the rows that training validates on, which may be fewer than the evaluation's",
@@ -83,18 +84,19 @@ def headline(result: dict[str, Any], last: str) -> dict[str, Any]:
     }
 
 
-def _fitted(x: np.ndarray, loss: np.ndarray, target: float, noise: float, seed: int) -> dict[str, Any]:
+def _fitted(x: np.ndarray, loss: np.ndarray, noise: float) -> dict[str, Any]:
+    """The law over ascending x, and what it says of `GROWTH` times the last one."""
     law = fit(x, loss)
-    found: dict[str, Any] = {"points": len(x), "law": _plain(law), "notes": _notes(law, x, target)}
+    found: dict[str, Any] = {"points": len(x), "law": _plain(law), "notes": _notes(law, x)}
     if max(law.spread, noise) > 0:
-        prediction = predict(law, x, target, noise, seed)
+        prediction = predict(law, x, GROWTH * float(x[-1]), noise, SEED)
         found["prediction"] = {name: float(f"{value:.6g}") for name, value in vars(prediction).items()}
     else:
         found["missing"] = "the points fit exactly and no error of theirs is known, so there is no interval to give"
     return found
 
 
-def _notes(law: PowerLaw, x: np.ndarray, target: float) -> list[str]:
+def _notes(law: PowerLaw, x: np.ndarray) -> list[str]:
     notes = []
     if len(x) == PARAMETERS:
         notes.append("as many points as parameters: the interval rests on the error of the evaluations alone")
@@ -102,8 +104,6 @@ def _notes(law: PowerLaw, x: np.ndarray, target: float) -> list[str]:
         notes.append("the loss does not fall over these points; the law is a constant")
     if law.floor == 0:
         notes.append("the points show no floor; the law is a pure power and too hopeful far away")
-    if target > 10 * x.max():
-        notes.append(f"the prediction reaches {target / x.max():.3g} times beyond the last point")
     return notes
 
 

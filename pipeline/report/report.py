@@ -26,7 +26,9 @@ def report(settings: ReportStep, build: Build) -> dict[str, Any]:
     """Draw the figures of a stage and write its numbers. Reads one artifact of each of `ROLES`.
 
     Writes loss, validation, domains, experts, mixture and ladder as .svg, summary.html and headline.csv. Equal inputs
-    give equal pictures. Raises ArtifactError if the inputs are not of one lineage.
+    give equal pictures. summary.html and headline.csv also say how long the run took, on what, and when everything was
+    made: they differ between equal runs, and so does the report's content. Raises ArtifactError if the inputs are not
+    of one lineage.
     """
     made_of = {role: build.one(role) for role in ROLES}
     require_one_lineage(made_of.values())
@@ -38,7 +40,7 @@ def report(settings: ReportStep, build: Build) -> dict[str, Any]:
     metrics, validation = read_metrics(train), read_validation(train)
     layers, load = load_matrix(pq.read_table(evaluate.path("expert_load.parquet")), MIXTURE)
     pictures = {
-        "loss": draw_loss(metrics, validation, settings.stage, settings.smoothing),
+        "loss": draw_loss(metrics, validation, settings.stage),
         "validation": draw_validation(validation, settings.stage),
         "domains": draw_baselines(evaluation["domains"], evaluation["mixture"], settings.stage),
         "experts": draw_expert_load(layers, load, metrics, settings.stage),

@@ -15,7 +15,6 @@ from pipeline.report.figures.mixture import draw_mixture
 from pipeline.report.figures.style import colour_of, save
 from pipeline.report.ladder import compute_law, token_law
 from pipeline.report.stages import FinishedStage
-from pipeline.settings.report import LadderStep
 
 
 def _texts(figure: Figure) -> list[str]:
@@ -37,7 +36,7 @@ def _points(basis: str, stages: list[str], x: list[float], loss: list[float]) ->
 
 def test_a_ladder_without_enough_points_shows_them_and_says_why(tmp_path: Path) -> None:
     run = Curve(np.array([1, 2]), np.array([1000, 2000]), np.array([3.0, 2.5]))
-    result = {"stages": [], "compute": {"missing": "too few"}, "runs": {"demo": token_law(run, LadderStep())}}
+    result = {"stages": [], "compute": {"missing": "too few"}, "runs": {"demo": token_law(run)}}
     figure = draw_ladder(result, _points("tokens", ["demo"] * 2, [1000.0, 2000.0], [3.0, 2.5]), "demo")
     save(figure, tmp_path / "ladder.svg")
     assert "a learning curve takes 6 validations after warm-up, there are 2" in _texts(figure)
@@ -50,7 +49,7 @@ def test_a_law_over_stages_names_them_and_the_one_to_come(small_project: Any, tm
         FinishedStage(name, train, 1, 1, c, b, 0.01)
         for name, c, b in (("a", 1e14, 2), ("b", 1e16, 1.5), ("c", 1e18, 1.2))
     ]
-    result = {"stages": [], "compute": compute_law(stages, LadderStep()), "runs": {}}
+    result = {"stages": [], "compute": compute_law(stages), "runs": {}}
     figure = draw_ladder(result, _points("compute", ["a", "b", "c"], [1e14, 1e16, 1e18], [2, 1.5, 1.2]), "c")
     save(figure, tmp_path / "ladder.svg")
     shown = _texts(figure)
@@ -78,7 +77,7 @@ def test_the_weight_of_the_mtp_loss_is_not_drawn_as_a_loss(small_project: Any) -
     none = pa.table(
         {"step": [1], "tokens": [1], "domain": ["(mixture)"], "nats_per_token": [6.0], "bits_per_byte": [5.0]}
     )
-    shown = [text for text in _texts(draw_loss(metrics, none, "s", 0.1)) if text.startswith("training, ")]
+    shown = [text for text in _texts(draw_loss(metrics, none, "s")) if text.startswith("training, ")]
     assert shown == ["training, next token", "training, 2 tokens ahead (MTP 1)", "training, 3 tokens ahead (MTP 2)"]
 
 

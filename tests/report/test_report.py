@@ -41,6 +41,22 @@ def test_the_same_inputs_give_the_same_pictures(small_project: Any, made: Artifa
         assert (tmp_path / f"{name}.svg").read_bytes() == made.path(f"{name}.svg").read_bytes(), name
 
 
+def test_the_pictures_depend_on_no_time(small_project: Any, made: Artifact, tmp_path: Path) -> None:
+    inputs = small_project.inputs("report/small")
+    (train,) = inputs["train"]
+    slower = train.manifest.model_copy(
+        update={
+            "cost": {**train.manifest.cost, "started": "2031-01-01T00:00:00"},
+            "counts": {**train.manifest.counts, "seconds": 98765.0, "tokens_per_second": 1.0},
+        }
+    )
+    report(ReportStep(stage="small"), Build(tmp_path, {**inputs, "train": (replace(train, manifest=slower),)}))
+    for name in FIGURES:
+        assert (tmp_path / f"{name}.svg").read_bytes() == made.path(f"{name}.svg").read_bytes(), name
+    assert "98,765 s on cpu" in (tmp_path / "headline.csv").read_text()
+    assert "2031-01-01" in (tmp_path / "summary.html").read_text()
+
+
 def test_the_numbers_are_those_of_the_artifacts(small_project: Any, made: Artifact) -> None:
     with made.path("headline.csv").open(newline="") as file:
         rows = {(row["part"], row["name"]): row["value"] for row in csv.DictReader(file)}

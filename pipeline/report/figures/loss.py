@@ -12,13 +12,16 @@ from pipeline.evaluate.measures import MIXTURE
 from pipeline.report.curves import Curve, curve, of_domain
 from pipeline.report.figures.style import COLOURS, GREY, count_tokens, house_style
 
+SMOOTHING = 0.02
+"""The running mean covers this share of the steps: enough to see the trend, too little to hide a spike."""
+
 
 @house_style
-def draw_loss(metrics: pa.Table, validation: pa.Table, stage: str, smoothing: float) -> Figure:
+def draw_loss(metrics: pa.Table, validation: pa.Table, stage: str) -> Figure:
     """Three panels over the tokens: losses, learning rate, gradient norm."""
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     loss, rate, norm = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1, 1]})
-    window = max(1, round(smoothing * metrics.num_rows))
+    window = max(1, round(SMOOTHING * metrics.num_rows))
     _draw_losses(loss, metrics, validation, window)
     loss.set_title(f"{stage}: loss")
     _draw_line(rate, curve(metrics, "lr"), "learning\nrate")
