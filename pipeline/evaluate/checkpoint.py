@@ -8,11 +8,10 @@ from safetensors.torch import load_file
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.files import ArtifactError
+from pipeline.evaluate.layout import WEIGHTS
 from pipeline.model.balance import reset_counts
 from pipeline.model.deepseek import DeepSeekV3
 from pipeline.settings.model import ModelSettings
-
-WEIGHTS = "model.safetensors"
 
 
 def load_model(train: Artifact, device: torch.device) -> DeepSeekV3:

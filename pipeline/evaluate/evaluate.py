@@ -13,6 +13,7 @@ from pipeline.artifact.build import Build
 from pipeline.artifact.files import ArtifactError
 from pipeline.evaluate.baselines import gzip_bits_per_byte, unigram_bits_per_byte, unigram_nats
 from pipeline.evaluate.checkpoint import load_model
+from pipeline.evaluate.device import choose_device
 from pipeline.evaluate.gate import Results, judge
 from pipeline.evaluate.lineage import require_one_lineage
 from pipeline.evaluate.load import entropy, violation
@@ -22,7 +23,6 @@ from pipeline.evaluate.text import join_text, token_texts
 from pipeline.evaluate.validate import Validated, validate
 from pipeline.model.balance import moe_layers
 from pipeline.model.deepseek import DeepSeekV3
-from pipeline.settings.base import SettingsError
 from pipeline.settings.evaluation import BATCH_ROWS, EvaluateStep, GateSettings
 from pipeline.shards.array import open_member
 from pipeline.shards.tokens import check_tokenizer
@@ -45,7 +45,7 @@ def evaluate(settings: EvaluateStep, build: Build) -> dict[str, Any]:
     check_tokenizer(validation, tokenizer.manifest.content, tokenizer.name)
     loaded = load_tokenizer(tokenizer.path("tokenizer.json"))
     texts, ids = token_texts(loaded), special_ids(loaded)
-    model = load_model(train, _device(str(build.execution.get("device", "auto"))))
+    model = load_model(train, choose_device(str(build.execution.get("device", "auto"))))
     rows = _validation_rows(validation, model.settings.mtp_depth, len(texts), settings.rows)
     found = _score(build, model, rows, np.array([len(text) for text in texts]), ids.pad)
     unigram = unigram_nats(unigram_counts(mixture, ids.end))
@@ -57,12 +57,6 @@ def evaluate(settings: EvaluateStep, build: Build) -> dict[str, Any]:
     tables = figure_tables(found, baselines, weights)
     counts = _write(build, settings.gate, tables, layers, with_mixture(experts, weights))
     return {**counts, "without_text": sorted(rows.keys() - found.keys())}
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("distributed.device: 'cuda': this machine shows no GPU to torch; write 'auto' or 'cpu'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _validation_rows(

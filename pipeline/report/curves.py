@@ -9,9 +9,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.files import ArtifactError
-
-METRICS = "metrics.parquet"
-VALIDATION = "validation.parquet"
+from pipeline.evaluate.layout import METRICS, VALIDATION
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a stage computes on, and how fast that could be at best."""
+"""In which precision a stage computes, and how fast that could be at best."""
 
 import time
 
@@ -12,15 +12,6 @@ DENSE_BF16_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e
 
 MEASURING_SECONDS = 0.4
 """Time that a measurement of the best rate takes."""
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`. Raises SettingsError if a GPU is demanded and there is none."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("distributed.device: 'cuda': this machine shows no GPU to torch; write 'auto' or 'cpu'")
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
 
 
 def compute_dtype(settings: TrainingSettings, device: torch.device) -> torch.dtype:

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch.utils.tensorboard import SummaryWriter
 
+from pipeline.evaluate.layout import METRICS, VALIDATION
 from pipeline.settings.base import SettingsError
 from pipeline.train.lines import JsonLines
 
 TIMING = ("seconds", "tokens_per_second", "mfu")
 """Differ from run to run, so they stay out of the artifact's tables, which an equal run writes equal."""
 
-METRICS, VALIDATION = TABLES = ("metrics.parquet", "validation.parquet")
+TABLES = (METRICS, VALIDATION)
 """The tables that every artifact has."""
 SKIPPED = "skipped.parquet"
 """The ledger of skipped steps, where there were any."""
