@@ -12,6 +12,6 @@ def domain_of(block: Artifact) -> str:
     parts = block.name.split("/")
     if len(parts) != 3 or parts[0] not in ("raw", "tokens"):
         raise ArtifactError(
-            f"{block.name} is no block of a domain: its name is neither raw/<domain>/<block> nor tokens/<domain>/<block>"
+            f"{block.name} is no block of a domain: these are raw/<domain>/<block> and tokens/<domain>/<block>"
         )
     return parts[1]

@@ -11,17 +11,11 @@ from pipeline.shards.rows import Rows
 Item = tuple[int, np.ndarray] | BaseException | None
 
 
-def batches(
-    rows: Rows, first_sample: int, global_batch: int, part: range | None = None, ahead: int = 2
-) -> Iterator[tuple[int, np.ndarray]]:
+def batches(rows: Rows, first_sample: int, global_batch: int, ahead: int = 2) -> Iterator[tuple[int, np.ndarray]]:
     """Give the global batches from sample `first_sample` on: each one's first sample, and int64 [samples, width].
 
-    `part` are the places within each global batch that this process reads (default: all). Ends before a batch that
-    would not be full. At most `ahead` batches wait. Raises in the caller what reading raises.
+    Ends before a batch that would not be full. At most `ahead` batches wait. Raises in the caller what reading raises.
     """
-    part = range(global_batch) if part is None else part
-    assert part.step == 1
-    assert 0 <= part.start <= part.stop <= global_batch
     ready: queue.Queue[Item] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
 
@@ -37,7 +31,7 @@ def batches(
     def read() -> None:
         try:
             for first in range(first_sample, len(rows) - global_batch + 1, global_batch):
-                if not offer((first, rows.read(first + part.start, len(part)))):
+                if not offer((first, rows.read(first, global_batch))):
                     return
             offer(None)
         except BaseException as error:  # handed on to the thread that asked

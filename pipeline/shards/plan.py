@@ -27,9 +27,9 @@ SCHEMA = pa.schema(
         ("offset", pa.int64()),
     ]
 )
-"""One entry: `documents` documents of a block from `first_document` on, each followed by an end token, form a run; the
-entry is the run's tokens from `first_token` on, `tokens` of them. `offset` is their position in the stage's stream of
-tokens, `shard` the shard where they begin. Entries stand in the order of their offsets."""
+"""One entry: the document number `first_document` of a block, followed by an end token, gives `tokens` tokens from its
+`first_token` on; `documents` is 1. `offset` is their position in the stage's stream of tokens, `shard` the shard where
+they begin. Entries stand in the order of their offsets."""
 
 
 def write_plan(path: Path, entries: pa.Table) -> None:

@@ -20,12 +20,11 @@ class Rows:
     So the order of training is a function of the sample's number alone, and resuming is a counter.
     """
 
-    def __init__(self, blocks: Sequence[Artifact], verify: bool = False) -> None:
-        """Take the stage's blocks of shards, in any order; `verify` checks a shard's SHA-256 when it is first read.
+    def __init__(self, blocks: Sequence[Artifact]) -> None:
+        """Take the stage's blocks of shards, in any order. A shard's SHA-256 is checked when it is first read.
 
         Raises ArtifactError if a shard is missing, or if shards do not fit each other.
         """
-        self._verify = verify
         self._verified: set[int] = set()
         self._open: OrderedDict[int, np.ndarray] = OrderedDict()
         self._shards = _shards(blocks)
@@ -44,16 +43,14 @@ class Rows:
         """The number of rows."""
         return int(self._begins[-1])
 
-    def read(self, start: int, count: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Rows [start, start + count): int64 of shape [count, width], or `out` of that shape and any integer type.
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Rows [start, start + count): int64 of shape [count, width].
 
         Raises IndexError beyond the last row, ArtifactError if a shard is damaged.
         """
         if start < 0 or count < 0 or start + count > len(self):
             raise IndexError(f"rows [{start}, {start + count}) of {len(self)}")
-        if out is None:
-            out = np.empty((count, self.width), np.int64)
-        assert out.shape == (count, self.width)
+        out = np.empty((count, self.width), np.int64)
         done = 0
         while done < count:
             shard = int(np.searchsorted(self._begins, start + done, side="right")) - 1
@@ -66,7 +63,7 @@ class Rows:
     def _map(self, shard: int) -> np.ndarray:
         if shard not in self._open:
             artifact, name = self._shards[shard]
-            if self._verify and shard not in self._verified:
+            if shard not in self._verified:
                 _check_content(artifact, name)
                 self._verified.add(shard)
             self._open[shard] = open_member(artifact, name)

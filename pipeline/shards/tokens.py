@@ -79,7 +79,7 @@ def check_tokenizer(block: Artifact, content: str, origin: str) -> None:
     if content_of(block, "tokenizer") != content:
         raise ArtifactError(
             f"{block.name} was made with another tokenizer ({content_of(block, 'tokenizer')[:12]}) than {origin} "
-            f"({content[:12]}); run the tokenize step again"
+            f"({content[:12]}); run the workflow again"
         )
 
 

@@ -32,12 +32,6 @@ def test_a_later_start_continues_as_if_nothing_had_happened(rows):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_parts_of_the_processes_make_up_the_batch(rows):
-    parts = [[batch for _, batch in batches(rows, 0, 4, range(begin, begin + 2))] for begin in (0, 2)]
-    for number, (a, b) in enumerate(zip(*parts, strict=True)):
-        np.testing.assert_array_equal(np.concatenate([a, b]), TABLE[4 * number : 4 * number + 4])
-
-
 def test_what_reading_raises_reaches_the_caller(rows, tmp_path):
     (tmp_path / "000001.zarr/c/0/0").unlink()
     with pytest.raises(ArtifactError, match="is missing"):

@@ -51,7 +51,7 @@ def split_documents(ids):
 
 def test_concatenated_rows_decode_to_the_plans_documents_and_no_validation_document(corpus):
     plan = corpus.mix("concat", rows=290, max_epochs=40.0)
-    rows = Rows(corpus.pack("concat", plan), verify=True)
+    rows = Rows(corpus.pack("concat", plan))
     assert (len(rows), rows.width) == (290, SEQ_LEN + 2)
     table = in_order_of_the_stream(rows.read(0, len(rows)), plan)
     stream = table[:, :SEQ_LEN].reshape(-1)
