@@ -20,7 +20,11 @@ class GateSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """The section `evaluation` of a stage."""
+    """The section `evaluation` of a stage.
+
+    The intervals say how training is watched; the model does not depend on them. So changing them trains nothing again:
+    a finished run keeps the validations that it was watched by.
+    """
 
     interval_steps: int = execution(50, ge=0)
     """Validate every so many training steps, and after the last one. 0 validates after the last one only."""
