@@ -107,6 +107,13 @@ class TorchEngine:
         """Whether any process of the layout raised a flag: all of them then act alike."""
         return flag
 
+    def is_finite(self) -> bool:
+        """Whether all weights, router biases and averages of the optimizer are finite, in every process."""
+        state = self.state()
+        tensors = (*state["model"].values(), *state["optimizer"].values())
+        finite = torch.stack([tensor.isfinite().all().to(self.device) for tensor in tensors]).all()
+        return not self.agree(not bool(finite))
+
     def max_expert_load(self) -> float:
         """The busiest expert's tokens over the mean of its layer, at its worst over the layers, in the step so far."""
         counts = [layer.expert_counts.double() for _, layer in moe_layers(self.model)]

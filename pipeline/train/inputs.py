@@ -8,8 +8,10 @@ import numpy as np
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.build import Build
 from pipeline.artifact.files import ArtifactError
+from pipeline.evaluate.lineage import require_one_lineage
 from pipeline.settings.training import TrainStep
 from pipeline.shards.rows import Rows, open_validation
+from pipeline.shards.tokens import check_tokenizer, content_of
 from pipeline.tokenizer.lengths import token_bytes
 from pipeline.tokenizer.load import load_tokenizer
 from pipeline.tokenizer.special import special_ids
@@ -31,9 +33,10 @@ class Inputs:
 
 
 def read_inputs(settings: TrainStep, build: Build) -> Inputs:
-    """Open what the stage is trained on. Raises ArtifactError if it does not fit the settings."""
-    rows = _read_rows(settings, build.inputs["shards"])
-    validation = build.one("validation")
+    """Open what the stage is trained on. Raises ArtifactError if it does not fit the settings or each other."""
+    shards, validation = build.inputs["shards"], build.one("validation")
+    _require_one_origin(shards, validation, build.one("tokenizer"))
+    rows = _read_rows(settings, shards)
     arrays = {name: open_validation(validation, name) for name in validation.manifest.settings["domains"]}
     tokenizer = load_tokenizer(build.one("tokenizer").path("tokenizer.json"))
     lengths = token_bytes(tokenizer)
@@ -43,6 +46,20 @@ def read_inputs(settings: TrainStep, build: Build) -> Inputs:
             f"write at least {len(lengths)}"
         )
     return Inputs(rows, arrays, build.execution["weights"], lengths, special_ids(tokenizer).pad)
+
+
+def _require_one_origin(shards: tuple[Artifact, ...], validation: Artifact, tokenizer: Artifact) -> None:
+    """Raise ArtifactError unless all rows are of this tokenizer and the same tokens, the shards of one mixture."""
+    for artifact in (*shards, validation):
+        check_tokenizer(artifact, tokenizer.manifest.content, tokenizer.name)
+    first = content_of(shards[0], "mixture")
+    for block in shards:
+        if content_of(block, "mixture") != first:
+            raise ArtifactError(
+                f"{block.name} was packed of another mixture than {shards[0].name}; run the workflow again so that all "
+                "shards of the stage are of one"
+            )
+    require_one_lineage((*shards, validation, tokenizer))
 
 
 def _read_rows(settings: TrainStep, shards: tuple[Artifact, ...]) -> Rows:

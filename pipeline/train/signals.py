@@ -30,10 +30,12 @@ class StopRequest:
 
 
 class Stopped(SystemExit):
-    """Training was asked to stop and has saved. The exit code is that of the signal, as a shell gives it."""
+    """Training was asked to stop and did. The exit code is that of the signal, as a shell gives it."""
 
-    def __init__(self, asked: signal.Signals, step: int) -> None:
+    def __init__(self, asked: signal.Signals, step: int, saved: bool = True) -> None:
+        """`saved` tells whether the state after the step was worth saving."""
         super().__init__(128 + asked)
         self.signal = asked
         self.step = step
-        self.message = f"stopped by {asked.name} after step {step}; saved. Run the same command to continue"
+        found = "saved" if saved else "not saved, as its state is not finite"
+        self.message = f"stopped by {asked.name} after step {step}; {found}. Run the same command to continue"

@@ -11,6 +11,8 @@ from pipeline.artifact.build import Build
 from pipeline.artifact.code import code_digest, code_files
 from pipeline.artifact.files import ArtifactError
 from pipeline.artifact.publish import WORKING
+from pipeline.evaluate.device import choose_device
+from pipeline.evaluate.layout import WEIGHTS
 from pipeline.evaluate.validate import validate, validation_rows
 from pipeline.model.count import parameters, training_flops_per_token
 from pipeline.model.deepseek import DeepSeekV3
@@ -30,7 +32,7 @@ from pipeline.train.checkpoint import (
     save_checkpoint,
     writing,
 )
-from pipeline.train.device import choose_device, compute_dtype, peak_flops
+from pipeline.train.device import compute_dtype, peak_flops
 from pipeline.train.engine import TorchEngine
 from pipeline.train.history import count_attempts, record
 from pipeline.train.inputs import Inputs, read_inputs
@@ -38,11 +40,10 @@ from pipeline.train.lease import Lease
 from pipeline.train.metrics import TABLES, MetricsLog, rows_of_metrics
 from pipeline.train.progress import Progress
 from pipeline.train.signals import Stopped, StopRequest
-from pipeline.train.trainer import Trainer
+from pipeline.train.trainer import Trainer, TrainingError
 
 FINAL = "final"
 """The last checkpoint: what another stage or a longer run would start from."""
-WEIGHTS = "model.safetensors"
 
 
 def train(settings: TrainStep, build: Build) -> dict[str, Any]:
@@ -144,14 +145,19 @@ class _Run:
         trainer = Trainer(self._settings, self._engine, log, progress, self._inputs.pad_id, mfu_per_rate)
         rows = batches(self._inputs.rows, position.samples, self._training.global_batch_size)
 
-        def save(position: Position) -> None:
-            self._save(position, log)
+        def save(position: Position) -> bool:
+            sound = self._is_sound(position, progress)
+            if sound:
+                self._save(position, log)
+            return sound
 
         def after_step(position: Position) -> None:
-            if self._is_validation_due(position):
-                self._validate(position, log)
-            if self._is_checkpoint_due(position):
-                save(position)
+            validates, saves = self._is_validation_due(position), self._is_checkpoint_due(position)
+            if (validates or saves) and self._is_sound(position, progress):
+                if validates:
+                    self._validate(position, log)
+                if saves:
+                    self._save(position, log)
 
         if self._is_validation_due(position) and not log.is_validated(position.step):
             self._validate(position, log)  # asked to stop, the attempt before saved without it
@@ -181,6 +187,16 @@ class _Run:
         )
         log.log_validation(validation_rows(found, inputs.weights, position.step, position.tokens))
 
+    def _is_sound(self, position: Position, progress: Progress) -> bool:
+        """Whether the state is worth saving: an update may overflow though its loss and gradient did not.
+
+        A spoilt state must not push out the last good checkpoint, from which the next attempt goes on.
+        """
+        sound = self._engine.is_finite()
+        if not sound:
+            progress.say(f"the state after step {position.step} is not finite, so it is not saved")
+        return sound
+
     def _save(self, position: Position, log: MetricsLog) -> None:
         self._lease.require()
         log.sync()
@@ -191,8 +207,13 @@ class _Run:
             prune_checkpoints(folder, self._training.checkpoints.keep_last)
 
     def _finish(self, position: Position, log: MetricsLog, progress: Progress) -> None:
-        """Write the artifact's files."""
+        """Write the artifact's files. Raises TrainingError if the weights are spoilt."""
         self._lease.require()
+        if not self._engine.is_finite():
+            raise TrainingError(
+                f"step {position.step}: the weights or the optimizer's averages are not finite at the end; "
+                "lower training.lr or lengthen training.schedule.warmup_tokens"
+            )
         folder = self._build.folder
         if not self._is_final_saved:
             save_checkpoint(folder / FINAL, self._engine.state(), position, self._identity)

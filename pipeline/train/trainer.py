@@ -53,13 +53,13 @@ class Trainer:
         batches: Iterable[tuple[int, np.ndarray]],
         stop: StopRequest,
         after_step: Callable[[Position], None],
-        save: Callable[[Position], None],
+        save: Callable[[Position], bool],
     ) -> Position:
         """Train to the end of the stage.
 
         `batches` gives the global batches from `position` on: first sample and int64 [rows, width]. `after_step` is
-        called after every step, but where training is asked to stop `save`, at once; then Stopped is raised. Raises
-        TrainingError when too many steps in a row are not finite.
+        called after every step, but where training is asked to stop `save`, at once, which tells whether it did; then
+        Stopped is raised. Raises TrainingError when too many steps in a row are not finite.
         """
         for first_sample, batch in batches:
             assert first_sample == position.samples, "no row is skipped or seen twice"
@@ -67,8 +67,7 @@ class Trainer:
             self._refuse_to_go_astray(position)
             asked = stop.signal
             if self._engine.agree(asked is not None):
-                save(position)
-                raise Stopped(asked or signal.SIGTERM, position.step)
+                raise Stopped(asked or signal.SIGTERM, position.step, save(position))
             after_step(position)
         assert position.step == self._steps, "the stage has as many batches as steps"
         return position

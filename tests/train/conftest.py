@@ -80,30 +80,36 @@ def short_stage(small_project: Any, tmp_path_factory: pytest.TempPathFactory) ->
     names = {"validation": "shards/small/validation", "tokenizer": "tokenizer"}
     inputs = {role: small_project.make(name) for role, name in names.items()}
     results = tmp_path_factory.mktemp("short") / "results"
-    inputs["shards"] = first_rows(results, small_project.make("shards/small/0000"), ROWS)
+    sources = sources_of(small_project)
+    inputs["shards"] = first_rows(results, small_project.make("shards/small/0000"), ROWS, sources)
     node = small_project.graph.nodes["train/small"]
     return ShortStage(node.settings["model"], node.execution["weights"], inputs)
 
 
-def first_rows(results: Path, shards: Artifact, count: int) -> Artifact:
-    """Shards of the first rows of others."""
+def sources_of(small_project: Any) -> list[tuple[str, Path]]:
+    """What the small project's shards are made of: roles and manifests."""
+    found = small_project.inputs("shards/small/0000")
+    return [(role, one.folder / MANIFEST) for role, artifacts in found.items() for one in artifacts]
+
+
+def first_rows(results: Path, shards: Artifact, count: int, sources: list[tuple[str, Path]]) -> Artifact:
+    """Shards of the first rows of others, made of the same."""
 
     def write(build: Build) -> dict[str, Any]:
-        rows = Rows(build.inputs["shards"])
+        rows = Rows([shards])
         with ArrayWriter(build.folder / "000000.zarr", rows.dtype, (rows.width,)) as shard:
             shard.append(rows.read(0, count))
         return {"rows": count}
 
     output = results / f"shards/first-{count}/0000" / MANIFEST
-    inputs = [("shards", shards.folder / MANIFEST)]
-    run(Request("pack", "pipeline.shards.pack", {"rows": count}, inputs, output, results), write)
+    run(Request("pack", "pipeline.shards.pack", {"rows": count}, sources, output, results), write)
     return Artifact.open(output)
 
 
 @pytest.fixture
-def fewer_rows(short_stage: ShortStage, tmp_path: Path) -> Artifact:
+def fewer_rows(small_project: Any, short_stage: ShortStage, tmp_path: Path) -> Artifact:
     """Shards with a row too few."""
-    return first_rows(tmp_path / "fewer", short_stage.inputs["shards"], ROWS - 1)
+    return first_rows(tmp_path / "fewer", short_stage.inputs["shards"], ROWS - 1, sources_of(small_project))
 
 
 @pytest.fixture(scope="session")

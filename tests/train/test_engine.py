@@ -1,12 +1,14 @@
 """The engine against a plain loop, and its micro-batches against one batch."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from pipeline.model.balance import moe_layers
-from pipeline.train.engine import target_shares
+from pipeline.train.engine import TorchEngine, target_shares
 from pipeline.train.optimizer import decay_groups
 from pipeline.train.train import _build_model
 
@@ -103,3 +105,26 @@ def test_the_busiest_expert_is_measured_by_its_layers_mean(short_stage: Any) -> 
     assert engine.max_expert_load() == pytest.approx(28 / 10)
     engine.discard()
     assert all(not layer.expert_counts.any() for _, layer in moe_layers(engine.model))
+
+
+def _spoil_average(engine: TorchEngine) -> None:
+    next(value for name, value in engine.state()["optimizer"].items() if name.endswith("exp_avg_sq"))[0] = math.inf
+
+
+def _spoil_weight(engine: TorchEngine) -> None:
+    engine.model.norm.weight.data[3] = math.nan
+
+
+def _spoil_bias(engine: TorchEngine) -> None:
+    name = next(name for name, _ in engine.model.named_buffers() if name.endswith("e_score_correction_bias"))
+    engine.model.get_buffer(name)[0] = math.nan
+
+
+@pytest.mark.parametrize("spoil", [_spoil_average, _spoil_weight, _spoil_bias])
+def test_a_weight_a_bias_or_an_average_that_is_not_finite_is_noticed(
+    short_stage: Any, spoil: Callable[[TorchEngine], None]
+) -> None:
+    engine = short_stage.engine(short_stage.settings())
+    assert engine.is_finite()
+    spoil(engine)
+    assert not engine.is_finite()

@@ -30,3 +30,4 @@ def test_the_exit_code_is_that_of_the_signal() -> None:
     stopped = Stopped(signal.SIGTERM, 12)
     assert stopped.code == 143
     assert stopped.message == "stopped by SIGTERM after step 12; saved. Run the same command to continue"
+    assert "after step 12; not saved" in Stopped(signal.SIGTERM, 12, saved=False).message

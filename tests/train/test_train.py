@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
 import shutil
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from pipeline.artifact.files import ArtifactError, sha256_of
 from pipeline.artifact.publish import listed_files
 from pipeline.settings.base import SettingsError
 from pipeline.train.checkpoint import checkpoints, read_checkpoint
+from pipeline.train.engine import TorchEngine
 from pipeline.train.schedule import learning_rate, mtp_weight
+from pipeline.train.signals import Stopped
 from pipeline.train.train import train
 from pipeline.train.trainer import TrainingError
 
@@ -218,6 +223,122 @@ def test_weights_that_run_away_end_training_with_a_sentence_and_a_ledger(short_s
     assert all("nan" in row.values() or "inf" in row.values() for row in ledger)
     assert not {read_checkpoint(path).position.step for path in checkpoints(tmp_path / "run")} & set(skipped)
     assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.fixture
+def spoilt_update(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets the update of a step overflow a weight, though its loss and gradient are finite."""
+    update = TorchEngine.update
+    done = {"steps": 0}
+
+    def spoil(step: int) -> None:
+        def update_and_spoil(engine: TorchEngine, lr: float, bias_speed: float) -> None:
+            update(engine, lr, bias_speed)
+            done["steps"] += 1
+            if done["steps"] == step:
+                engine.model.norm.weight.data[0] = math.inf
+
+        monkeypatch.setattr(TorchEngine, "update", update_and_spoil)
+
+    return spoil
+
+
+@pytest.mark.parametrize("step", [6, 10])
+def test_a_spoilt_state_is_not_saved_or_validated_and_pushes_out_no_checkpoint(
+    short_stage: Any,
+    tmp_path: Path,
+    spoilt_update: Callable[[int], None],
+    capfd: pytest.CaptureFixture[str],
+    step: int,
+) -> None:
+    """Step 6 is one that is saved (every third), step 10 one that is validated (every fifth)."""
+    spoilt_update(step)
+    with pytest.raises(TrainingError, match=rf"step {step + 2}: 2 steps in a row"):
+        short_stage.train(tmp_path, max_skipped_steps=1, checkpoints={"interval_steps": 3, "keep_last": 1})
+    assert f"the state after step {step} is not finite, so it is not saved" in capfd.readouterr().err
+    assert [read_checkpoint(path).position.step for path in checkpoints(tmp_path / "run")] == [(step - 1) // 3 * 3]
+
+
+def test_a_run_that_was_spoilt_continues_from_its_last_good_checkpoint(
+    short_stage: Any,
+    finished: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    spoilt_update: Callable[[int], None],
+) -> None:
+    spoilt_update(6)
+    with pytest.raises(TrainingError):
+        short_stage.train(tmp_path, max_skipped_steps=1)
+    short_stage.train(tmp_path)
+    assert _hashes(tmp_path) == _hashes(finished[0])
+
+
+def test_weights_that_are_spoilt_in_the_last_step_are_no_result(
+    short_stage: Any, tmp_path: Path, spoilt_update: Callable[[int], None]
+) -> None:
+    spoilt_update(12)
+    with pytest.raises(TrainingError, match=r"step 12: .* not finite at the end; lower training\.lr"):
+        short_stage.train(tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / "final").exists()
+
+
+def test_a_stop_does_not_save_a_spoilt_state(
+    short_stage: Any, tmp_path: Path, spoilt_update: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt_update(5)
+    spoiling = TorchEngine.update
+
+    def update_and_stop(engine: TorchEngine, lr: float, bias_speed: float) -> None:
+        spoiling(engine, lr, bias_speed)
+        if not engine.is_finite():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(TorchEngine, "update", update_and_stop)
+    with pytest.raises(Stopped) as stopped:
+        short_stage.train(tmp_path)
+    assert "after step 5; not saved, as its state is not finite" in stopped.value.message
+    assert [read_checkpoint(path).position.step for path in checkpoints(tmp_path / "run")] == [3]
+
+
+def _of_another(artifact: Artifact, role: str) -> Artifact:
+    """The artifact as if it had been made of another one of this role."""
+    inputs = [s.model_copy(update={"content": "0" * 64}) if s.role == role else s for s in artifact.manifest.inputs]
+    return replace(artifact, manifest=artifact.manifest.model_copy(update={"inputs": tuple(inputs)}))
+
+
+@pytest.mark.parametrize(
+    ("given", "of", "said"),
+    [
+        ("shards", "tokenizer", r"shards/first-48/0000 was made with another tokenizer \(000000000000\)"),
+        ("validation", "tokenizer", r"shards/small/validation was made with another tokenizer \(000000000000\)"),
+        ("validation", "tokens", r"was made of another tokens/docstrings/0000 .* run the workflow again"),
+    ],
+)
+def test_inputs_of_another_origin_are_refused(short_stage: Any, tmp_path: Path, given: str, of: str, said: str) -> None:
+    build = short_stage.build(tmp_path)
+    inputs = {**build.inputs, given: (_of_another(short_stage.inputs[given], of),)}
+    with pytest.raises(ArtifactError, match=said):
+        train(short_stage.settings(), replace(build, inputs=inputs))
+
+
+def test_shards_of_two_mixtures_are_refused(short_stage: Any, fewer_rows: Artifact, tmp_path: Path) -> None:
+    build = short_stage.build(tmp_path)
+    blocks = (short_stage.inputs["shards"], _of_another(fewer_rows, "mixture"))
+    with pytest.raises(ArtifactError, match=r"shards/first-47/0000 was packed of another mixture than shards/first-48"):
+        train(short_stage.settings(), replace(build, inputs={**build.inputs, "shards": blocks}))
+
+
+def test_damage_of_equal_size_in_a_shard_ends_training_with_its_name(short_stage: Any, tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(short_stage.inputs["shards"].folder, copied)
+    chunk = copied / "000000.zarr/c/0/0"
+    data = bytearray(chunk.read_bytes())
+    data[-1] ^= 1
+    chunk.write_bytes(data)
+    build = short_stage.build(tmp_path / "run")
+    shards = (Artifact.open(copied / "manifest.json"),)
+    with pytest.raises(ArtifactError, match=r"000000\.zarr/c/0/0 has other bytes"):
+        train(short_stage.settings(), replace(build, inputs={**build.inputs, "shards": shards}))
 
 
 def test_shards_of_other_rows_are_refused(short_stage: Any, fewer_rows: Artifact, tmp_path: Path) -> None:

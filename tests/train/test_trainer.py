@@ -38,9 +38,13 @@ class Loop:
         log = MetricsLog(self.folder, position.step)
         trainer = Trainer(self._settings, self.engine, log, Progress("loop", 12), PAD, 1e-6)
         found = batches(self._rows, position.samples, self._settings.training.global_batch_size)
-        save = [] if saves is None else saves
+
+        def save(at: Position) -> bool:
+            (saves if saves is not None else []).append(at)
+            return True
+
         with StopRequest() as stop:
-            return trainer.train(position, found, stop, lambda at: after_step(self.engine, at), save.append)
+            return trainer.train(position, found, stop, lambda at: after_step(self.engine, at), save)
 
 
 def _spoil(engine: TorchEngine, step: int, at: int, kept: dict[str, torch.Tensor]) -> None:
