@@ -1,7 +1,9 @@
 """One command makes everything, a second one nothing."""
 
-import itertools
+import base64
+import html
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,46 +68,6 @@ def test_zarr_opens_every_array_and_finds_what_the_memory_map_holds(finished: Wo
         np.testing.assert_array_equal(array[:].ravel(), raw)
 
 
-def test_the_shards_hold_every_planned_token_once_and_no_validation_document(finished: Workspace) -> None:
-    """Decode the whole stage: the rows' first columns, in order, are the planned documents and nothing else."""
-    from tokenizers import Tokenizer
-
-    results = finished.results
-    tokenizer = Tokenizer.from_file(str(results / "tokenizer" / "tokenizer.json"))
-    seq_len = STAGE["data"]["seq_len"]
-    folders = sorted((results / "shards" / "small" / "0000").glob("*.zarr"))
-    rows = np.concatenate([zarr.open(folder, mode="r")[:] for folder in folders])
-    assert len(folders) > 1
-    trained = sorted(rows[:, :seq_len].ravel().tolist())
-
-    import pyarrow.parquet as pq
-
-    plan = pq.read_table(results / "mixture" / "small" / "plan.parquet").to_pylist()
-    end = tokenizer.token_to_id("<｜end▁of▁sentence｜>")
-    planned: list[int] = []
-    texts = set()
-    for entry in plan:
-        group = zarr.open_group(results / entry["block"] / "tokens.zarr", mode="r")["train"]
-        offsets = group["offsets"][:]
-        first = int(offsets[entry["first_document"]])
-        last = int(offsets[entry["first_document"] + 1])
-        document = [*group["tokens"][first:last].tolist(), end]
-        planned += document[entry["first_token"] : entry["first_token"] + entry["tokens"]]
-        texts.add(tokenizer.decode(document[:-1], skip_special_tokens=False))
-    assert trained == sorted(planned)
-
-    raw_texts, validation_texts = set(), set()
-    for block in (results / "tokens").glob("*/*"):
-        for split, found in (("train", raw_texts), ("validation", validation_texts)):
-            group = zarr.open_group(block / "tokens.zarr", mode="r")[split]
-            offsets, tokens = group["offsets"][:], group["tokens"][:]
-            for begin, stop in itertools.pairwise(offsets):
-                found.add(tokenizer.decode(tokens[begin:stop].tolist(), skip_special_tokens=False))
-    assert texts <= raw_texts
-    assert validation_texts
-    assert not texts & validation_texts
-
-
 def test_the_exported_folder_loads_and_continues_a_text(finished: Workspace) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -128,12 +90,44 @@ def test_trace_leads_from_the_export_to_the_raw_files(finished: Workspace) -> No
         assert word in done.stdout
 
 
+CAPTIONS = {
+    "loss.svg": "training far below validation means overfitting",
+    "validation.svg": "A domain that stops falling while others go on has too small a share, or too little text.",
+    "domains.svg": "A model at the unigram has learned no context.",
+    "experts.svg": "a layer that stays at its highest value has collapsed onto few experts.",
+    "mixture.svg": "and how often the domain's text is read (epochs).",
+    "ladder.svg": "Where there are too few points the figure says so and predicts nothing.",
+    "summary.html": "each with the digest of its content.",
+}
+"""Words of each figure's caption."""
+
+
 def test_snakemake_collects_the_figures_with_captions(finished: Workspace, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     finished.run("--report", str(page))
-    text = page.read_text()
-    for figure in ("loss.svg", "domains.svg", "experts.svg", "mixture.svg"):
-        assert figure in text
+    figures = {Path(path).name: figure for path, figure in collected(page).items()}
+    assert figures.keys() == CAPTIONS.keys()
+    for name, words in CAPTIONS.items():
+        made = finished.folder_of("report/small") / name
+        _, _, data = figures[name]["data_uri"].partition(";base64,")
+        assert base64.b64decode(data) == made.read_bytes(), name
+        caption = text_of(figures[name]["caption"])
+        assert words in caption
+        assert "small" in caption, "the caption's stage is filled in"
+    assert "shows what one run of the workflow made of raw text" in page.read_text(), "the words that introduce it all"
+
+
+def collected(page: Path) -> dict[str, dict[str, str]]:
+    """Every result in a Snakemake report by its path: the page's script holds them as JSON."""
+    _, found, rest = page.read_text().partition("\n    var results = ")
+    assert found
+    results: dict[str, dict[str, str]] = json.JSONDecoder().raw_decode(rest)[0]
+    return results
+
+
+def text_of(html_text: str) -> str:
+    """The words of some HTML, without tags, with single spaces."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", html_text)).split())
 
 
 def test_a_dry_run_imports_no_torch(finished: Workspace, tmp_path: Path) -> None:
