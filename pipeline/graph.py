@@ -54,6 +54,7 @@ class Graph:
         self.nodes = {node.name: node for node in _nodes(project)}
         self._check_rebuild(project.workflow.rebuild)
         self._settled: dict[str, bool] = {}
+        self._plans: dict[str, Identity | None] = {}
         self._unaffected = self._find_unaffected()
 
     def named(self, step: str) -> list[str]:
@@ -67,7 +68,7 @@ class Graph:
     def settled(self, name: str) -> bool:
         """Whether an artifact and all that it is made of were made as settings, code and inputs want them now."""
         if name not in self._settled:
-            self._settled[name] = self._is_settled(self.nodes[name])
+            self._settled[name] = self._is_settled(name)
         return self._settled[name]
 
     def unaffected(self, name: str) -> bool:
@@ -97,19 +98,24 @@ class Graph:
 
     def repairs(self, name: str) -> tuple[str, ...]:
         """Why an artifact must be made again where Snakemake cannot see it."""
-        return repairs_wanted(self.folder(name), self._planned(self.nodes[name]))
+        return repairs_wanted(self.folder(name), self._planned(name))
 
     def _check_rebuild(self, name: str) -> None:
         runs = self.named("train")
         if name and name not in runs:
             raise SettingsError(f"rebuild is {name!r}, which is no run of this workflow; name one of {', '.join(runs)}")
 
-    def _is_settled(self, node: Node) -> bool:
-        record, planned = recorded(self.folder(node.name)), self._planned(node)
+    def _is_settled(self, name: str) -> bool:
+        record, planned = recorded(self.folder(name)), self._planned(name)
         return record is not None and planned is not None and record.fingerprint == planned.fingerprint
 
-    def _planned(self, node: Node) -> Identity | None:
+    def _planned(self, name: str) -> Identity | None:
         """What an artifact would be made of now; None while an input is still to come."""
+        if name not in self._plans:
+            self._plans[name] = self._plan(self.nodes[name])
+        return self._plans[name]
+
+    def _plan(self, node: Node) -> Identity | None:
         if not all(self.settled(name) for name in node.inputs):
             return None
         step = STEPS[node.step]

@@ -29,16 +29,24 @@ def code_digest(files: dict[str, str]) -> str:
     return digest(files)
 
 
-def imports(path: Path, package: str) -> Iterator[str]:
+def imports(path: Path, package: str) -> tuple[str, ...]:
     """The modules that a source file imports, as absolute dotted names (also those within functions)."""
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            relative = "." * node.level + (node.module or "")
-            base = importlib.util.resolve_name(relative, package) if node.level else relative
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+    return _imports_at(path, path.stat().st_mtime_ns, package)
+
+
+@cache
+def _imports_at(path: Path, mtime_ns: int, package: str) -> tuple[str, ...]:
+    return tuple(name for node in ast.walk(_parse(path, mtime_ns)) for name in _imported(node, package))
+
+
+def _imported(node: ast.AST, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        relative = "." * node.level + (node.module or "")
+        base = importlib.util.resolve_name(relative, package) if node.level else relative
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _closure(module: str, root: Path) -> list[str]:
@@ -101,10 +109,6 @@ def _outline(node: Any) -> str:
 
 def _is_bare_string(line: ast.AST) -> bool:
     return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
-
-
-def _tree(path: Path) -> ast.Module:
-    return _parse(path, path.stat().st_mtime_ns)
 
 
 @cache
