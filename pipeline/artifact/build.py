@@ -20,6 +20,8 @@ class Build:
     """The user's own files to read."""
     execution: Mapping[str, Any] = field(default_factory=dict)
     """How to compute: workers, device. Never decides content."""
+    code: str = ""
+    """The digest of the step's code: a run that outlasts a change of it notes both."""
     kept: frozenset[str] = frozenset()
     """Files of the same fingerprint that are already in the folder, whole and verified: leave them as they are."""
 

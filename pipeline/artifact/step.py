@@ -148,6 +148,7 @@ def _build(request: Request, identity: Identity, inputs: list[tuple[str, Artifac
         inputs={role: tuple(one for found, one in inputs if found == role) for role in roles},
         files=tuple(request.files),
         execution=request.execution,
+        code=identity.code,
         kept=kept,
     )
     counts = builder(build)

@@ -1,7 +1,7 @@
 """The step `tokenize`: a block of raw files to token ids, document offsets and an index, by split."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def _jobs(settings: TokenizeStep, raw: Artifact, tokenizer: Artifact, parts: Pat
 
 
 def _join(
-    group: Path, index: Path, form: TokenFormat, results: Iterator[tuple[FileJob, FileCounts]]
+    group: Path, index: Path, form: TokenFormat, results: Iterable[tuple[FileJob, FileCounts]]
 ) -> list[FileCounts]:
     """Append the files' parts in order, each removed once it is in; the counts of each file."""
     found: list[FileCounts] = []

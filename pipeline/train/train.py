@@ -8,7 +8,6 @@ from safetensors.torch import save_file
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.build import Build
-from pipeline.artifact.code import code_digest, code_files
 from pipeline.artifact.files import ArtifactError
 from pipeline.artifact.publish import WORKING
 from pipeline.evaluate.device import choose_device
@@ -108,8 +107,8 @@ class _Run:
         progress = Progress(self._name, self._steps)
         position = self._resume(progress)
         log = MetricsLog(self._folder, position.step, self._training.wandb_project, self._name)
-        code = code_digest(code_files(__name__))
-        record(self._folder, "start", position.step, code=code, execution=dict(self._build.execution))
+        how = dict(self._build.execution)
+        record(self._folder, "start", position.step, code=self._build.code, execution=how)
         progress.start(position.step, self._describe(position))
         try:
             position = self._train(position, log, progress, stop)
