@@ -20,10 +20,14 @@ def test_a_signal_is_noted_and_the_usual_handler_comes_back(number: signal.Signa
 
 
 def test_a_second_interrupt_interrupts() -> None:
-    with StopRequest():
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs without it
+    try:
+        with StopRequest():
             os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def test_the_exit_code_is_that_of_the_signal() -> None:
