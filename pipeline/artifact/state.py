@@ -71,10 +71,8 @@ def restore_manifest(results: Path, name: str) -> None:
     folder = results / name
     if (folder / MANIFEST).exists() or not (folder / RECORD).exists():
         return
-    with (
-        contextlib.suppress(OSError),
-        exclusive(results, name, wait=False),
-    ):  # results may be read-only: then it stays so
+    # Results may be read-only: then it stays so.
+    with contextlib.suppress(OSError), exclusive(results, name, wait=False):
         record = recorded(folder)
         if record is not None:
             declare(folder, record)

@@ -44,7 +44,8 @@ def test_a_dead_process_is_taken_over_and_a_living_one_refused(tmp_path: Path) -
 def test_another_process_with_the_number_of_a_dead_one_is_no_holder(tmp_path: Path) -> None:
     _write(tmp_path, process_start="1")
     with Lease(tmp_path):
-        pass
+        assert read_lease(tmp_path / "lease.json")["pid"] == os.getpid()  # type: ignore[index]
+        assert read_lease(tmp_path / "lease.json")["process_start"] != "1"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("age", "alive"), [(1.0, True), (DEAD_AFTER_SECONDS + 1, False)])
@@ -64,7 +65,7 @@ def test_a_holder_on_another_host_lives_by_its_heartbeat(tmp_path: Path, age: fl
 def test_a_lease_that_cannot_be_read_holds_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "lease.json").write_text(text)
     with Lease(tmp_path):
-        pass
+        assert read_lease(tmp_path / "lease.json")["pid"] == os.getpid()  # type: ignore[index]
 
 
 def test_who_was_taken_for_dead_writes_nothing_any_more(tmp_path: Path) -> None:
