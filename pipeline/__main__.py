@@ -44,7 +44,6 @@ def _step_command(step: Step) -> Any:
         file: Annotated[
             list[Path] | None, typer.Option(help="One of the user's own files that the step reads.")
         ] = None,
-        repairs: Annotated[str, typer.Option(help="What is known to be missing, as a JSON list.")] = "[]",
         rebuild: Annotated[str, typer.Option(help="An expensive artifact that may be made again.")] = "",
     ) -> None:
         request = Request(
@@ -56,7 +55,6 @@ def _step_command(step: Step) -> Any:
             results=results,
             files=file or [],
             execution=_from_json("--execution", execution, dict),
-            repairs=tuple(_from_json("--repairs", repairs, list)),
             keeps=step.keeps,
             resumes=step.resumes,
             repeatable=step.repeatable,

@@ -1,48 +1,45 @@
-"""Every artifact of a workflow: what makes it, of what, with which settings. Known before anything runs, without torch.
+"""What of a workflow is as it should be, what runs again, and why. Known before anything runs, without torch.
 
-The Snakefile's rules and the command line both read it, so they cannot disagree.
+The Snakefile's rules and the command line both ask it, so they cannot disagree.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact.fingerprint import Identity
-from pipeline.artifact.manifest import MANIFEST
-from pipeline.artifact.state import files_stamp, planned_identity, repairs_wanted, restore_manifest
-from pipeline.artifact.verify import recorded
-from pipeline.corpus.blocks import blocks_of
-from pipeline.settings.base import Settings, SettingsError, execution_of, identity
-from pipeline.settings.corpus import normalize_weights
-from pipeline.settings.data import mixture_step, pack_step, stage_blocks, validation_step
-from pipeline.settings.evaluation import EvaluateStep
-from pipeline.settings.export import ExportStep
+from pipeline.artifact.change import Change, changes
+from pipeline.artifact.code import code_files
+from pipeline.artifact.cost import EXPENSIVE_SECONDS, seconds_taken
+from pipeline.artifact.fingerprint import Identity, source_of
+from pipeline.artifact.manifest import MANIFEST, Manifest, Source
+from pipeline.artifact.state import files_known, find_made, restore_manifest
+from pipeline.artifact.step import unasked
+from pipeline.artifact.verify import damage, recorded
+from pipeline.nodes import Node, nodes_of
+from pipeline.settings.base import SettingsError
 from pipeline.settings.project import Project
-from pipeline.settings.report import LadderStep, ReportStep
-from pipeline.settings.tokenizer import tokenizer_step
-from pipeline.settings.tokens import TokenizeStep
-from pipeline.settings.training import train_step
 from pipeline.steps import STEPS
+
+READ_BYTES = 256 << 20
+"""A user's own corpus up to this size is compared by content at each start: it takes a fifth of a second."""
 
 
 @dataclass(frozen=True)
-class Node:
-    """One artifact and how it is made."""
+class State:
+    """Whether an artifact's step runs, and why."""
 
-    name: str
-    """Its folder below the results folder."""
-    step: str
-    settings: dict[str, Any]
-    """What enters its identity."""
-    execution: dict[str, Any]
-    """How it is computed."""
-    inputs: tuple[str, ...] = ()
-    """The artifacts that it is made of."""
-    files: tuple[Path, ...] = ()
-    """The user's own files that it is made of."""
-    gate: str | None = None
-    """The evaluation that must have passed before; decides when, not what."""
+    runs: bool
+    changes: tuple[Change, ...] = ()
+    """Its own reasons. It may run without one: because something that it is made of runs."""
+
+    @property
+    def why(self) -> str:
+        """Its reasons in one line."""
+        if not self.runs:
+            return ""
+        return "; ".join(map(str, self.changes)) or "what it is made of is made again"
 
 
 class Graph:
@@ -51,11 +48,14 @@ class Graph:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.results = Path(project.workflow.results)
-        self.nodes = {node.name: node for node in _nodes(project)}
+        self.nodes = {node.name: node for node in nodes_of(project)}
         self._check_rebuild(project.workflow.rebuild)
-        self._settled: dict[str, bool] = {}
+        self._written = {name: _written(self.manifest(name)) for name in self.nodes}
+        self._records: dict[str, Manifest | None] = {}
+        self._sources: dict[str, Source] = {}
         self._plans: dict[str, Identity | None] = {}
-        self._unaffected = self._find_unaffected()
+        self._states: dict[str, State] = {}
+        self._code: dict[str, Mapping[str, str]] = {}
 
     def named(self, step: str) -> list[str]:
         """The artifacts that a step makes."""
@@ -65,20 +65,72 @@ class Graph:
         """Where an artifact lies."""
         return self.results / name
 
+    def manifest(self, name: str) -> Path:
+        """The file that declares an artifact."""
+        return self.folder(name) / MANIFEST
+
+    def record(self, name: str) -> Manifest | None:
+        """What an artifact's folder holds; None where it holds nothing that can be trusted."""
+        if name not in self._records:
+            self._records[name] = recorded(self.folder(name))
+        return self._records[name]
+
+    def state(self, name: str) -> State:
+        """Whether an artifact's step runs, and why."""
+        if name not in self._states:
+            self._states[name] = self._find_state(self.nodes[name])
+        return self._states[name]
+
     def settled(self, name: str) -> bool:
         """Whether an artifact and all that it is made of were made as settings, code and inputs want them now."""
-        if name not in self._settled:
-            self._settled[name] = self._is_settled(name)
-        return self._settled[name]
+        record, planned = self.record(name), self.planned(name)
+        return record is not None and planned is not None and record.fingerprint == planned.fingerprint
 
-    def unaffected(self, name: str) -> bool:
-        """Whether an artifact is settled and so is everything made of it.
+    def planned(self, name: str) -> Identity | None:
+        """What an artifact would be made of now; None while an input is still to come."""
+        if name not in self._plans:
+            self._plans[name] = self._plan(self.nodes[name])
+        return self._plans[name]
 
-        Then nothing that happens above it (a lost file made again, a newer time stamp) gives it a reason to run. With
-        an unsettled one below, it stays in the chain: Snakemake asks a job for reasons of its own only where none of
-        those above it runs.
-        """
-        return name in self._unaffected
+    def code(self, step: str) -> Mapping[str, str]:
+        """The digest of every file of a step's code."""
+        if step not in self._code:
+            self._code[step] = code_files(STEPS[step].module)
+        return self._code[step]
+
+    def running(self) -> list[str]:
+        """The artifacts whose step runs, in an order in which they can be made."""
+        return [name for name in self.nodes if self.state(name).runs]
+
+    def needed(self, name: str) -> tuple[str, ...]:
+        """What has to be there before an artifact's step starts: its inputs, and the gate that it waits for."""
+        node = self.nodes[name]
+        return (*node.inputs, node.gate) if node.gate else node.inputs
+
+    def runs_above(self, name: str) -> bool:
+        """Whether the step of anything runs that comes before an artifact."""
+        return name in self._below_running
+
+    def is_made(self, name: str) -> bool:
+        """Whether an artifact's step would find its work done. Looked at now, when what it is made of has been made."""
+        node = self.nodes[name]
+        if any(self.state(one).runs and _written(self.manifest(one)) == self._written[one] for one in node.inputs):
+            return False  # it is not made again yet
+        records = [recorded(self.folder(one)) for one in node.inputs]
+        if not all(records):
+            return False
+        inputs = (source_of(STEPS[record.step].role, record) for record in records if record)
+        return find_made(self.folder(name), self._identity(node, inputs)) is not None
+
+    def refusal(self, name: str) -> str | None:
+        """Why an expensive finished run is not made again unasked; None where there is no such reason."""
+        record, state, planned = self.record(name), self.state(name), self.planned(name)
+        changed = [change for change in state.changes if change.kind != "lost"]
+        if record is None or not changed or self.project.workflow.rebuild == name:
+            return None
+        if seconds_taken(record) <= EXPENSIVE_SECONDS or (planned and find_made(self.folder(name), planned)):
+            return None
+        return unasked(name, seconds_taken(record), state.why)
 
     def restore_manifests(self) -> None:
         """Declare again what is settled but lost its manifest; nothing has to run for it."""
@@ -89,154 +141,66 @@ class Graph:
     def execution(self, name: str, workers: int) -> dict[str, Any]:
         """How an artifact is computed on so many cores."""
         node = self.nodes[name]
-        gate = {"gate": str(self.folder(node.gate) / MANIFEST)} if node.gate else {}
+        gate = {"gate": str(self.manifest(node.gate))} if node.gate else {}
         return {**node.execution, **gate, "workers": workers}
-
-    def stamp(self, name: str) -> str:
-        """What tells that the user's own files, of which an artifact is made, changed."""
-        return files_stamp(self.nodes[name].files)
-
-    def repairs(self, name: str) -> tuple[str, ...]:
-        """Why an artifact must be made again where Snakemake cannot see it."""
-        return repairs_wanted(self.folder(name), self._planned(name))
 
     def _check_rebuild(self, name: str) -> None:
         runs = self.named("train")
         if name and name not in runs:
             raise SettingsError(f"rebuild is {name!r}, which is no run of this workflow; name one of {', '.join(runs)}")
 
-    def _is_settled(self, name: str) -> bool:
-        record, planned = recorded(self.folder(name)), self._planned(name)
-        return record is not None and planned is not None and record.fingerprint == planned.fingerprint
-
-    def _planned(self, name: str) -> Identity | None:
-        """What an artifact would be made of now; None while an input is still to come."""
-        if name not in self._plans:
-            self._plans[name] = self._plan(self.nodes[name])
-        return self._plans[name]
+    def _find_state(self, node: Node) -> State:
+        record = self.record(node.name)
+        if record is None:
+            return State(True, (Change("missing", "it is not there"),))
+        if self.settled(node.name):
+            lost = tuple(Change("lost", f"{path} {what}") for path, what in damage(self.folder(node.name), record))
+            return State(bool(lost), lost)
+        planned = self.planned(node.name)
+        found = changes(record, node.settings, self.code(node.step), planned.inputs if planned else None)
+        if not found and all(self.settled(name) for name in node.inputs):
+            found = (Change("unread", "its files were touched or replaced and have to be read"),)
+        return State(True, found)
 
     def _plan(self, node: Node) -> Identity | None:
         if not all(self.settled(name) for name in node.inputs):
             return None
-        step = STEPS[node.step]
-        inputs = [(STEPS[self.nodes[name].step].role, self.folder(name)) for name in node.inputs]
-        return planned_identity(node.step, step.module, node.settings, inputs, node.files)
+        files = files_known(node.files, self.record(node.name), self._reads_files)
+        if files is None:
+            return None
+        return self._identity(node, map(self._source, node.inputs), files)
 
-    def _find_unaffected(self) -> set[str]:
-        affected: set[str] = set()
-        for node in reversed(self.nodes.values()):
-            if node.name in affected or not self.settled(node.name):
-                affected.update((node.name, *node.inputs))
-        return self.nodes.keys() - affected
+    def _identity(self, node: Node, inputs: Iterable[Source], files: Sequence[Source] = ()) -> Identity:
+        ordered = sorted(inputs, key=lambda one: (one.role, one.artifact))
+        return Identity(node.step, node.settings, self.code(node.step), (*ordered, *files))
 
+    def _source(self, name: str) -> Source:
+        """A settled artifact as an input of others."""
+        if name not in self._sources:
+            record = self.record(name)
+            assert record is not None
+            self._sources[name] = source_of(STEPS[record.step].role, record)
+        return self._sources[name]
 
-def _nodes(project: Project) -> Iterator[Node]:
-    raw = list(_download(project))
-    yield from raw
-    yield _tokenizer(project, [node.name for node in raw])
-    tokens = [_tokenize(project, node.name) for node in raw]
-    yield from tokens
-    before: str | None = None
-    for stage in project.stages:
-        yield from _stage(project, stage, [node.name for node in tokens], before)
-        before = f"evaluate/{stage}"
-    yield _ladder(project)
-    for stage in project.stages:
-        yield _report(project, stage)
+    @cached_property
+    def _reads_files(self) -> bool:
+        """Whether the user's own files are few enough to be read now."""
+        files = {path for node in self.nodes.values() for path in node.files}
+        return sum(path.stat().st_size for path in files) <= READ_BYTES
 
-
-def _download(project: Project) -> Iterator[Node]:
-    workflow = project.workflow
-    for domain, settings in workflow.domains.items():
-        for block in blocks_of(workflow, domain, settings):
-            files = tuple(Path(path) for path in block.step.paths)
-            yield _node(f"raw/{domain}/{block.name}", "download", block.step, files=files)
+    @cached_property
+    def _below_running(self) -> set[str]:
+        below: set[str] = set()
+        for name in self.nodes:
+            if any(one in below or self.state(one).runs for one in self.needed(name)):
+                below.add(name)
+        return below
 
 
-def _tokenizer(project: Project, raw: list[str]) -> Node:
-    workflow = project.workflow
-    weights = normalize_weights(workflow.domains)
-    settings = tokenizer_step(workflow.tokenizer, weights, workflow.validation, workflow.max_line_bytes)
-    learnt_from = settings.training.weights if settings.training else {}  # the user's own file learns from nothing
-    return _node("tokenizer", "tokenizer", settings, [name for name in raw if _domain(name) in learnt_from])
-
-
-def _domain(name: str) -> str:
-    """The domain of an artifact such as `raw/wiki/0000`."""
-    return name.split("/")[1]
-
-
-def _tokenize(project: Project, raw: str) -> Node:
-    workflow = project.workflow
-    settings = TokenizeStep(
-        validation=workflow.validation,
-        max_line_bytes=workflow.max_line_bytes,
-        max_bad_fraction=workflow.max_bad_fraction,
-    )
-    return _node(raw.replace("raw/", "tokens/", 1), "tokenize", settings, [raw, "tokenizer"])
-
-
-def _stage(project: Project, name: str, tokens: list[str], before: str | None) -> Iterator[Node]:
-    stage = project.stages[name]
-    weights = project.weights(name)
-    used = [token for token in tokens if _domain(token) in weights]
-    depth = stage.model.mtp_depth
-    yield _node(f"mixture/{name}", "mixture", mixture_step(stage.data, weights, stage.rows), used)
-    of_tokens = [*used, "tokenizer"]
-    validation = f"shards/{name}/validation"
-    yield _node(validation, "validation", validation_step(stage.data, weights, depth), of_tokens)
-    shards = []
-    for block in stage_blocks(stage.data, stage.rows):
-        shards.append(f"shards/{name}/{block.block}")
-        yield _node(
-            shards[-1], "pack", pack_step(stage.data, stage.rows, depth, block), [f"mixture/{name}", *of_tokens]
-        )
-    train = train_step(stage.model, stage.training, stage.data.seq_len)
-    yield _node(
-        f"train/{name}",
-        "train",
-        train,
-        [*shards, validation, "tokenizer"],
-        execution={
-            "distributed": stage.distributed.model_dump(mode="json"),
-            "evaluation": stage.evaluation.model_dump(mode="json"),
-            "weights": weights,
-        },
-        gate=before,
-    )
-    yield _node(
-        f"evaluate/{name}",
-        "evaluate",
-        EvaluateStep(rows=stage.evaluation.rows, gate=stage.evaluation.gate),
-        [f"train/{name}", validation, f"mixture/{name}", "tokenizer"],
-        execution={"device": stage.distributed.device, "batch_rows": stage.evaluation.batch_rows},
-    )
-    yield _node(
-        f"export/{name}",
-        "export",
-        ExportStep(**dict(project.workflow.export)),
-        [f"train/{name}", f"evaluate/{name}", "tokenizer"],
-    )
-
-
-def _ladder(project: Project) -> Node:
-    inputs = [f"{step}/{stage}" for stage in project.stages for step in ("train", "evaluate")]
-    return _node("ladder", "ladder", LadderStep(), inputs)
-
-
-def _report(project: Project, stage: str) -> Node:
-    inputs = [f"{step}/{stage}" for step in ("mixture", "train", "evaluate", "export")]
-    return _node(f"report/{stage}", "report", ReportStep(stage=stage), [*inputs, "ladder", "tokenizer"])
-
-
-def _node(
-    name: str,
-    step: str,
-    settings: Settings,
-    inputs: list[str] | None = None,
-    files: tuple[Path, ...] = (),
-    execution: dict[str, Any] | None = None,
-    gate: str | None = None,
-) -> Node:
-    how = {**execution_of(settings), **(execution or {})}
-    return Node(name, step, identity(settings), how, tuple(inputs or ()), files, gate)
+def _written(path: Path) -> tuple[int, int] | None:
+    """What tells one writing of a file from the next."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino

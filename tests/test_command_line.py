@@ -60,7 +60,7 @@ def test_help_of_a_step_explains_its_options() -> None:
     done = pipeline("train", "--help")
     assert done.returncode == 0
     assert "Train a stage, or continue its run." in done.stdout
-    for option in ("--output", "--results", "--settings", "--execution", "--repairs", "--rebuild"):
+    for option in ("--output", "--results", "--settings", "--execution", "--rebuild"):
         assert option in done.stdout
 
 
@@ -129,10 +129,9 @@ def test_wrong_settings_are_told_in_a_sentence(tmp_path: Path, settings: str, wo
     assert not (tmp_path / "raw/licences/0000" / MANIFEST).exists()
 
 
-@pytest.mark.parametrize("option", ["--execution", "--repairs"])
-def test_other_options_that_are_no_json_are_told_too(tmp_path: Path, option: str) -> None:
-    assert sentence(*download(tmp_path), option, "x").startswith(f"{option} is not JSON")
-    assert sentence(*download(tmp_path), option, "1").startswith(f"{option} is '1', not a JSON")
+def test_an_execution_that_is_no_json_is_told_too(tmp_path: Path) -> None:
+    assert sentence(*download(tmp_path), "--execution", "x").startswith("--execution is not JSON")
+    assert sentence(*download(tmp_path), "--execution", "1").startswith("--execution is '1', not a JSON")
 
 
 def test_an_input_that_is_missing_broken_or_of_an_unknown_step_is_told(small_project, tmp_path: Path) -> None:

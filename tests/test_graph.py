@@ -212,3 +212,36 @@ def test_a_local_file_of_equal_size_and_time_but_other_text_is_noticed(local, tm
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
     assert path.stat().st_size == old.st_size
     assert not local("corpus").settled("raw/wiki/0000")
+
+
+def test_a_state_names_every_reason_and_says_when_there_is_none(local, tmp_path: Path) -> None:
+    graph = local("corpus")
+    assert not graph.state("raw/wiki/0000").runs
+    assert graph.state("raw/wiki/0000").why == ""
+    assert graph.state("tokenizer").why == "it is not there"
+    assert "raw/wiki/0000" not in graph.running()
+    lost = next((graph.folder("raw/wiki/0000") / "files").iterdir())
+    lost.unlink()
+    state = local("corpus").state("raw/wiki/0000")
+    assert state.runs
+    assert state.why == f"files/{lost.name} is missing"
+    assert local("corpus").settled("raw/wiki/0000"), "it is made again as it was: nothing below it is stale"
+
+
+def test_files_too_large_to_be_read_at_the_start_are_known_by_size_and_time(
+    local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.graph.READ_BYTES", 1)
+    assert local("corpus").settled("raw/wiki/0000")
+    (tmp_path / "corpus/part-1.json.gz").touch()
+    state = local("corpus").state("raw/wiki/0000")
+    assert state.why == "its files were touched or replaced and have to be read"
+
+
+def test_what_stands_below_a_running_step_is_known_by_inputs_and_by_gates(build) -> None:
+    graph = build()
+    assert graph.running() == list(graph.nodes), "nothing was made yet"
+    first = next(iter(graph.nodes))
+    assert not graph.runs_above(first)
+    assert graph.runs_above("train/second")
+    assert "evaluate/first" in graph.needed("train/second")

@@ -9,10 +9,21 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.artifact.manifest import Manifest
+
 REPORTED = (
     "torch", "numpy", "transformers", "tokenizers", "safetensors", "pyarrow", "pandas", "zarr", "gigatoken", "isal",
     "msgspec", "matplotlib", "deepspeed", "datasets",
 )  # fmt: skip
+
+
+EXPENSIVE_SECONDS = 3600.0
+"""What took longer is not made again unasked."""
+
+
+def seconds_taken(manifest: Manifest) -> float:
+    """How long an artifact took. The cost is that of the last attempt; a step that resumes counts all of them."""
+    return max(float(found.get("seconds", 0.0)) for found in (manifest.cost, manifest.counts))
 
 
 class Meter:

@@ -46,12 +46,18 @@ def sources(inputs: Iterable[tuple[str, Artifact]], files: Sequence[Path] = ()) 
 
     Whatever order the artifacts come in, and wherever the files lie. Raises ArtifactError if a file is missing.
     """
-    artifacts = [
-        Source(role=role, artifact=one.name, content=one.manifest.content, fingerprint=one.manifest.fingerprint)
-        for role, one in inputs
-    ]
-    own = [_source_of_file(number, path) for number, path in enumerate(files)]
-    return (*sorted(artifacts, key=lambda source: (source.role, source.artifact)), *own)
+    artifacts = [source_of(role, one.manifest) for role, one in inputs]
+    return (*sorted(artifacts, key=lambda source: (source.role, source.artifact)), *file_sources(files))
+
+
+def source_of(role: str, manifest: Manifest) -> Source:
+    """An artifact as an input of another."""
+    return Source(role=role, artifact=manifest.name, content=manifest.content, fingerprint=manifest.fingerprint)
+
+
+def file_sources(files: Sequence[Path]) -> tuple[Source, ...]:
+    """Read the user's own files as inputs. Raises ArtifactError if one is missing."""
+    return tuple(_source_of_file(number, path) for number, path in enumerate(files))
 
 
 def _source_of_file(number: int, path: Path) -> Source:
@@ -59,15 +65,3 @@ def _source_of_file(number: int, path: Path) -> Source:
         raise ArtifactError(f"{path} does not exist; put it back, or take it out of the settings")
     content = sha256_of(path)
     return Source(role=FILE_ROLE, artifact=f"{number}:{path.name}", content=content, fingerprint=content)
-
-
-def difference(record: Manifest, identity: Identity) -> str:
-    """In what an artifact that was made differs from what would be made now, for people."""
-    old, new = dict(record.settings), dict(identity.settings)
-    if old != new:
-        return f"other settings ({', '.join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))})"
-    if record.inputs != identity.inputs:
-        return "other inputs"
-    files = {**record.code_files, **identity.code_files}
-    changed = sorted(name for name in files if record.code_files.get(name) != identity.code_files.get(name))
-    return f"other code ({', '.join(changed)})"

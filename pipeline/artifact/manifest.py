@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.artifact.canonical import digest
 from pipeline.artifact.files import ArtifactError, sha256_of, stays_inside, write_atomic
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 RECORD = "artifact.json"
 """The same bytes as the manifest, which Snakemake does not know and so never deletes."""
@@ -56,6 +56,18 @@ class Source(BaseModel):
     fingerprint: str
 
 
+class Acceptance(BaseModel):
+    """One person's word that an artifact is good for an identity that it was not made with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    who: str
+    when: str
+    why: str
+    before: str
+    """The fingerprint that the artifact had until then; empty where it was made elsewhere."""
+
+
 class Manifest(BaseModel):
     """What a step made. Paths are relative to the manifest's folder and cannot leave it."""
 
@@ -79,8 +91,10 @@ class Manifest(BaseModel):
     """Start, seconds of wall and CPU time, peak memory, host."""
     versions: dict[str, str]
     """The programs that made it."""
-    repairs: tuple[str, ...] = ()
-    """What was found missing later and made again."""
+    stamp: str = ""
+    """Sizes and times of the user's own files when they were read: what need not be read again."""
+    accepted: tuple[Acceptance, ...] = ()
+    """Who said that the artifact is good for another identity than it was made with, and why."""
 
     @property
     def content(self) -> str:

@@ -1,69 +1,53 @@
 """What the workflow can know of an artifact before running: cheap enough to ask at parse time."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.canonical import digest
-from pipeline.artifact.code import code_files
-from pipeline.artifact.files import ArtifactError, sha256_of
-from pipeline.artifact.fingerprint import Identity, difference, sources
+from pipeline.artifact.files import ArtifactError
+from pipeline.artifact.fingerprint import Identity, file_sources
 from pipeline.artifact.lock import exclusive
-from pipeline.artifact.manifest import MANIFEST, RECORD
-from pipeline.artifact.publish import SHORT, declare
+from pipeline.artifact.manifest import FILE_ROLE, MANIFEST, RECORD, Manifest, Source
+from pipeline.artifact.publish import aside_folder, building_folder, declare
 from pipeline.artifact.verify import damage, recorded
 
-SMALL_BYTES = 64 << 20
-"""Reading so much at parse time takes a tenth of a second."""
 
+def files_known(files: Sequence[Path], record: Manifest | None, read: bool) -> tuple[Source, ...] | None:
+    """The user's own files as inputs: read now, or, if their sizes and times are those of the record, as it says.
 
-def planned_identity(
-    step: str,
-    module: str,
-    settings: Mapping[str, Any],
-    inputs: Sequence[tuple[str, Path]],
-    files: Sequence[Path] = (),
-) -> Identity | None:
-    """What an artifact would be made of now: content decides, never the clock.
-
-    The inputs are given as (role, folder); the caller sees to it that they are settled. Files of theirs that were lost
-    since do not matter: made again, they are the same. None where it cannot be known before running: an input is not
-    there, or the user's own files are too large to be read now (the step itself finds out).
+    None where they would have to be read and `read` is false: the step itself finds out.
     """
     try:
-        if sum(path.stat().st_size for path in files) > SMALL_BYTES:
+        if not files or read:
+            return file_sources(files)
+        if record is None or record.stamp != files_stamp(files):
             return None
-        known = sources(((role, Artifact.open(path / RECORD)) for role, path in inputs), files)
     except (ArtifactError, OSError):
         return None
-    return Identity(step, settings, code_files(module), known)
+    return tuple(source for source in record.inputs if source.role == FILE_ROLE)
 
 
 def files_stamp(files: Sequence[Path]) -> str:
-    """What tells that the user's own files changed: their content where they are small, else their sizes and times.
+    """Names, sizes and times of some files, as one digest: while it is the same they are not read again.
 
-    Where they lie is not part of it. A false alarm (large files, touched or copied) costs one reading of them.
+    Where they lie is not part of it. A false alarm (they were touched or copied) costs one reading.
     """
-    stats = [path.stat() for path in files]
-    if sum(stat.st_size for stat in stats) <= SMALL_BYTES:
-        return digest([sha256_of(path) for path in files])
-    return digest([[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in zip(files, stats, strict=True)])
+    stats = [(path.name, path.stat()) for path in files]
+    return digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]) if stats else ""
 
 
-def repairs_wanted(folder: Path, planned: Identity | None) -> tuple[str, ...]:
-    """Why an artifact must be made again where Snakemake cannot see it: lost files (by size), or another origin.
+def find_made(folder: Path, identity: Identity, hashed_bytes: int = 0) -> tuple[Path, Manifest] | None:
+    """Where complete data of an identity are: in place, sealed but not yet swapped in, or set aside.
 
-    This text stands in the rule's `params`, so it makes the rule run, and the step records it: afterwards both agree
-    again. With no reason it is what was recorded. A folder without a record needs none: its manifest is missing.
+    Sizes are compared, and the contents of the first `hashed_bytes` bytes' worth of files.
     """
-    record = recorded(folder)
-    if record is None:
-        return ()
-    if planned is not None and planned.fingerprint != record.fingerprint:
-        return (f"was made with {difference(record, planned)}, now {planned.fingerprint[:SHORT]}",)
-    return (*record.repairs, *(f"{path} {what}" for path, what in damage(folder, record)))
+    places = (folder, building_folder(folder, identity.run), aside_folder(folder, identity.fingerprint))
+    for place in places:
+        record = recorded(place)
+        if record and record.fingerprint == identity.fingerprint and not any(damage(place, record, hashed_bytes)):
+            return place, record
+    return None
 
 
 def restore_manifest(results: Path, name: str) -> None:

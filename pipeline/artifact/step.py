@@ -9,26 +9,25 @@ from typing import Any
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.build import Build
+from pipeline.artifact.change import changes
 from pipeline.artifact.code import code_files
-from pipeline.artifact.cost import Meter, versions
+from pipeline.artifact.cost import EXPENSIVE_SECONDS, Meter, seconds_taken, versions
 from pipeline.artifact.files import HASHED_BYTES, ArtifactError
-from pipeline.artifact.fingerprint import Identity, difference, sources
+from pipeline.artifact.fingerprint import Identity, sources
 from pipeline.artifact.lock import exclusive
 from pipeline.artifact.manifest import MANIFEST, RECORD, Manifest, read_manifest
 from pipeline.artifact.publish import (
-    aside_folder,
     building_folder,
     declare,
     entries,
     seal,
     swap_in,
 )
+from pipeline.artifact.state import files_stamp, find_made
 from pipeline.artifact.verify import damage, recorded
 
 Builder = Callable[[Build], Mapping[str, Any]]
 """Writes an artifact's files below `build.folder` and returns its counts."""
-
-EXPENSIVE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,6 @@ class Request:
     files: Sequence[Path] = ()
     """The user's own files that the step reads."""
     execution: Mapping[str, Any] = field(default_factory=dict)
-    repairs: tuple[str, ...] = ()
-    """What was found missing when the workflow was planned; recorded in the manifest."""
     keeps: bool = False
     """The step leaves files alone that a damaged copy of the same artifact still holds whole."""
     resumes: bool = False
@@ -82,12 +79,13 @@ def run(request: Request, builder: Builder) -> Manifest:
     """
     with exclusive(request.results, request.name):
         inputs = [(role, Artifact.open(path)) for role, path in request.inputs]
+        stamp = files_stamp(request.files)  # before they are read: what changes meanwhile is read again
         identity = Identity(request.step, request.settings, code_files(request.module), sources(inputs, request.files))
         before = recorded(request.folder)
-        found = _already_there(request, identity)
+        found = _already_there(request, identity, stamp)
         if found is None:
             _refuse_to_rebuild(request, identity)
-            found = _build(request, identity, inputs, builder)
+            found = _build(request, identity, stamp, inputs, builder)
         declare(request.folder, found)
     if request.repeatable and before and _differs_though_it_should_not(before, found):
         raise ArtifactError(
@@ -97,26 +95,18 @@ def run(request: Request, builder: Builder) -> Manifest:
     return found
 
 
-def _already_there(request: Request, identity: Identity) -> Manifest | None:
-    """The record of complete data with this fingerprint: in place, sealed but not yet swapped in, or set aside."""
-    candidates = (
-        request.folder,
-        building_folder(request.folder, identity.run),
-        aside_folder(request.folder, identity.fingerprint),
-    )
-    for folder in candidates:
-        record = recorded(folder)
-        if record is None or record.fingerprint != identity.fingerprint:
-            continue
-        if any(damage(folder, record, HASHED_BYTES)):
-            continue
-        if record.repairs != request.repairs:
-            record = record.model_copy(update={"repairs": request.repairs})
-            seal(folder, record)
-        if folder != request.folder:
-            swap_in(folder, request.folder, keep_replaced=request.resumes)
-        return record
-    return None
+def _already_there(request: Request, identity: Identity, stamp: str) -> Manifest | None:
+    """The record of complete data with this fingerprint, put in place."""
+    found = find_made(request.folder, identity, HASHED_BYTES)
+    if found is None:
+        return None
+    folder, record = found
+    if record.stamp != stamp:
+        record = record.model_copy(update={"stamp": stamp})
+        seal(folder, record)
+    if folder != request.folder:
+        swap_in(folder, request.folder, keep_replaced=request.resumes)
+    return record
 
 
 def _differs_though_it_should_not(before: Manifest, after: Manifest) -> bool:
@@ -128,17 +118,25 @@ def _refuse_to_rebuild(request: Request, identity: Identity) -> None:
     if request.rebuild or not request.resumes or not (request.folder / RECORD).exists():
         return
     record = read_manifest(request.folder / RECORD)  # a broken one may be that of weeks of work: it is an error
-    # The cost is that of the last attempt; a step that resumes counts the time of all of them.
-    seconds = max(float(found.get("seconds", 0.0)) for found in (record.cost, record.counts))
+    seconds = seconds_taken(record)
     if record.fingerprint != identity.fingerprint and seconds > EXPENSIVE_SECONDS:
-        raise ArtifactError(
-            f"{request.name} is finished and took {seconds / 3600:.1f} hours, but it was made with "
-            f"{difference(record, identity)}. It is never rebuilt silently: put that back, "
-            f"or ask for it with --config rebuild={request.name}; the old run is then kept aside"
-        )
+        found = changes(record, identity.settings, identity.code_files, identity.inputs)
+        raise ArtifactError(unasked(request.name, seconds, "; ".join(map(str, found))))
 
 
-def _build(request: Request, identity: Identity, inputs: list[tuple[str, Artifact]], builder: Builder) -> Manifest:
+def unasked(name: str, seconds: float, why: str) -> str:
+    """The words that refuse to rebuild an expensive artifact unasked, with the ways on."""
+    return (
+        f"{name} is finished and took {seconds / 3600:.1f} hours, but it was made differently: {why}. "
+        "It is never rebuilt silently: put that back; or, if it is as good as new, say so with "
+        f"`python -m pipeline accept {name} --reason ...`; or ask for another run with --config rebuild={name}: "
+        "the old one is then kept aside"
+    )
+
+
+def _build(
+    request: Request, identity: Identity, stamp: str, inputs: list[tuple[str, Artifact]], builder: Builder
+) -> Manifest:
     building = building_folder(request.folder, identity.run)
     kept = _prepare(request, identity, building)
     meter = Meter()
@@ -164,7 +162,7 @@ def _build(request: Request, identity: Identity, inputs: list[tuple[str, Artifac
         counts=dict(counts),
         cost=meter.read(),
         versions=versions(),
-        repairs=request.repairs,
+        stamp=stamp,
     )
     seal(building, manifest)
     swap_in(building, request.folder, keep_replaced=request.resumes)

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.artifact.files import ArtifactError
-from pipeline.artifact.manifest import Entry, Manifest, Source, read_manifest, write_manifest
+from pipeline.artifact.manifest import Acceptance, Entry, Manifest, Source, read_manifest, write_manifest
 
 ENTRIES = (Entry(path="a", size=1, sha256="aa"), Entry(path="b/c", size=2, sha256="bb"))
+
+
+ACCEPTED = Acceptance(who="me@here", when="2026-01-01T00:00:00+00:00", why="a comment moved", before="e")
 
 
 def manifest(**fields: Any) -> Manifest:
@@ -30,8 +33,8 @@ def manifest(**fields: Any) -> Manifest:
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
-    write_manifest(tmp_path, "manifest.json", manifest(repairs=("a is missing",)))
-    assert read_manifest(tmp_path / "manifest.json") == manifest(repairs=("a is missing",))
+    write_manifest(tmp_path, "manifest.json", manifest(stamp="s", accepted=(ACCEPTED,)))
+    assert read_manifest(tmp_path / "manifest.json") == manifest(stamp="s", accepted=(ACCEPTED,))
 
 
 @given(st.permutations(ENTRIES), st.floats(0, 1e6), st.text())
@@ -65,10 +68,10 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> 
         ('{"format": 1,', "is no JSON"),
         ("[" * 100_000, "is no JSON"),
         (b"\xff\xfe", "is no JSON"),
-        ("[]", "has format None, this version reads 1"),
-        ("{}", "has format None, this version reads 1"),
-        ('{"format": 2}', "has format 2, this version reads 1"),
-        ('{"format": 1}', "step: Field required"),
+        ("[]", "has format None, this version reads 2"),
+        ("{}", "has format None, this version reads 2"),
+        ('{"format": 3}', "has format 3, this version reads 2"),
+        ('{"format": 2}', "step: Field required"),
     ],
 )
 def test_a_broken_manifest_is_refused_with_its_path_and_the_way_out(

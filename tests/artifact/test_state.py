@@ -3,16 +3,14 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipeline.artifact import state
 from pipeline.artifact.fingerprint import Identity
 from pipeline.artifact.lock import exclusive
-from pipeline.artifact.manifest import MANIFEST, RECORD, Manifest, read_manifest
-from pipeline.artifact.state import planned_identity, repairs_wanted, restore_manifest
-from pipeline.artifact.verify import recorded
+from pipeline.artifact.manifest import FILE_ROLE, MANIFEST, RECORD, Manifest, read_manifest
+from pipeline.artifact.publish import aside_folder, building_folder
+from pipeline.artifact.state import files_known, files_stamp, find_made, restore_manifest
 
 Make = Callable[..., Manifest]
 TEXTS = {"y": "two"}
@@ -26,118 +24,73 @@ def results(make: Make, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def planned(results: Path, **changes: Any) -> Identity | None:
-    asked: dict[str, Any] = {
-        "step": "example",
-        "module": "pipeline.artifact.canonical",
-        "settings": {"texts": TEXTS},
-        "inputs": [("input", results / "a")],
-        "files": [results / "own.txt"],
-    }
-    return planned_identity(**{**asked, **changes})
+def identity_of(record: Manifest) -> Identity:
+    return Identity(record.step, record.settings, record.code_files, record.inputs)
 
 
-def settled(results: Path, **changes: Any) -> bool:
-    """Whether `b` is what would be made now."""
-    record, now = recorded(results / "b"), planned(results, **changes)
-    return record is not None and now is not None and record.fingerprint == now.fingerprint
-
-
-def test_what_was_just_made_is_settled(results: Path) -> None:
-    assert settled(results)
-
-
-def test_time_stamps_do_not_matter(results: Path) -> None:
-    for path in results.rglob("*"):
-        os.utime(path, (1, 1) if path.name in (MANIFEST, "own.txt") else None)
-    assert settled(results)
-
-
-def test_copied_and_moved_results_stay_settled(results: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    copy = tmp_path_factory.mktemp("copy") / "results"
-    shutil.copytree(results, copy)
-    assert settled(copy)
-    moved = copy.rename(copy.with_name("moved"))
-    assert settled(moved)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"settings": {"texts": {"y": "three"}}},
-        {"step": "another"},
-        {"module": "pipeline.artifact.files"},
-        {"inputs": []},
-        {"inputs": [("other_role", "a")]},
-        {"files": []},
-    ],
-)
-def test_other_settings_step_code_or_inputs_unsettle(results: Path, changes: dict[str, Any]) -> None:
-    if "inputs" in changes:
-        changes = {"inputs": [(role, results / name) for role, name in changes["inputs"]]}
-    assert not settled(results, **changes)
-
-
-def test_an_input_of_other_content_unsettles_and_one_of_equal_content_does_not(make: Make, results: Path) -> None:
-    make("a", {"x": "one"}, settings={"texts": {}, "another": "way"})
-    assert settled(results)
-    make("a", {"x": "other"})
-    assert not settled(results)
-
-
-def test_an_input_that_is_gone_unsettles(results: Path) -> None:
-    shutil.rmtree(results / "a")
-    assert not settled(results)
-
-
-def test_an_own_file_of_equal_size_and_time_but_other_bytes_unsettles(results: Path) -> None:
+def test_own_files_are_known_by_content_where_they_may_be_read(results: Path) -> None:
+    record = read_manifest(results / "b" / MANIFEST)
+    before = files_known([results / "own.txt"], record, read=True)
+    assert before == tuple(source for source in record.inputs if source.role == FILE_ROLE)
     times = (results / "own.txt").stat()
     (results / "own.txt").write_text("ours")
     os.utime(results / "own.txt", ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert not settled(results)
+    assert files_known([results / "own.txt"], record, read=True) != before
 
 
-def test_an_own_file_may_move_but_not_vanish(results: Path) -> None:
-    (results / "elsewhere").mkdir()
-    moved = (results / "own.txt").rename(results / "elsewhere" / "own.txt")
-    assert settled(results, files=[moved])
-    assert not settled(results)
+def test_own_files_that_may_not_be_read_are_known_while_their_sizes_and_times_are_those_of_the_record(
+    results: Path,
+) -> None:
+    record = read_manifest(results / "b" / MANIFEST)
+    known = files_known([results / "own.txt"], record, read=False)
+    assert known == files_known([results / "own.txt"], record, read=True)
+    moved = shutil.copy2(results / "own.txt", results / "a" / "own.txt")
+    assert files_known([Path(moved)], record, read=False) == known, "where they lie does not matter"
+    (results / "own.txt").touch()
+    assert files_known([results / "own.txt"], record, read=False) is None
+    assert files_known([results / "own.txt"], None, read=False) is None
 
 
-def test_large_own_files_are_left_to_the_step(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "SMALL_BYTES", len("mine"))
-    assert settled(results)
-    monkeypatch.setattr(state, "SMALL_BYTES", len("mine") - 1)
-    assert not settled(results)
+def test_own_files_that_are_gone_are_not_known(results: Path) -> None:
+    record = read_manifest(results / "b" / MANIFEST)
+    (results / "own.txt").unlink()
+    for read in (True, False):
+        assert files_known([results / "own.txt"], record, read) is None
 
 
-def test_a_broken_record_unsettles(results: Path) -> None:
-    (results / "b" / RECORD).write_text("{")
-    assert not settled(results)
+def test_an_artifact_without_own_files_has_no_stamp(results: Path) -> None:
+    assert files_stamp([]) == read_manifest(results / "a" / MANIFEST).stamp == ""
+    assert files_known([], None, read=False) == ()
 
 
-def test_a_lost_file_is_wanted_back_until_it_was_repaired(make: Make, results: Path) -> None:
-    assert repairs_wanted(results / "b", planned(results)) == ()
-    (results / "b" / "y").unlink()
-    wanted = repairs_wanted(results / "b", planned(results))
-    assert wanted == ("y is missing",)
-    make("b", TEXTS, ("a",), files=(results / "own.txt",), repairs=wanted)
-    assert (
-        repairs_wanted(results / "b", planned(results)) == wanted
-    )  # the rule's parameter stays as it was when the rule ran
+def test_touched_files_are_read_once_and_then_known_again(make: Make, results: Path) -> None:
+    (results / "own.txt").touch()
+    make("b", TEXTS, ("a",), files=(results / "own.txt",))
+    assert [name for name, _ in make.runs].count("b") == 1, "nothing was made again"
+    record = read_manifest(results / "b" / MANIFEST)
+    assert files_known([results / "own.txt"], record, read=False) is not None
+
+
+def test_made_data_are_found_in_place_sealed_or_set_aside(results: Path) -> None:
+    record = read_manifest(results / "b" / RECORD)
+    identity, folder = identity_of(record), results / "b"
+    for place in (folder, building_folder(folder, identity.run), aside_folder(folder, identity.fingerprint)):
+        if place != folder:
+            folder.rename(place)
+        found = find_made(folder, identity)
+        assert found == (place, record)
+        if place != folder:
+            place.rename(folder)
+
+
+def test_damaged_or_other_data_are_not_found(results: Path) -> None:
+    identity = identity_of(read_manifest(results / "b" / RECORD))
+    assert find_made(results / "a", identity) is None
+    (results / "b" / "y").write_text("twO")
+    assert find_made(results / "b", identity) is not None, "sizes alone do not show it"
+    assert find_made(results / "b", identity, hashed_bytes=10) is None
     (results / "b" / "y").write_text("t")
-    assert repairs_wanted(results / "b", planned(results)) == (*wanted, "y has 1 bytes, not 3")
-
-
-def test_another_origin_is_a_reason_until_it_was_made_again(make: Make, results: Path) -> None:
-    """Snakemake may miss it: an own file of equal size and time, metadata that are gone."""
-    (results / "own.txt").write_text("ours")
-    (reason,) = repairs_wanted(results / "b", planned(results))
-    assert "other inputs" in reason
-    make("b", TEXTS, ("a",), files=(results / "own.txt",), repairs=(reason,))
-    assert repairs_wanted(results / "b", planned(results)) == (reason,)
-    (results / "own.txt").write_text("hers")
-    assert repairs_wanted(results / "b", planned(results)) != (reason,), "each origin is a reason of its own"
+    assert find_made(results / "b", identity) is None
 
 
 def test_a_manifest_is_not_restored_while_a_process_is_at_work(results: Path) -> None:
@@ -149,8 +102,7 @@ def test_a_manifest_is_not_restored_while_a_process_is_at_work(results: Path) ->
     assert (results / "b" / MANIFEST).exists()
 
 
-def test_nothing_is_wanted_of_what_was_never_made(tmp_path: Path) -> None:
-    assert repairs_wanted(tmp_path / "nothing", None) == ()
+def test_nothing_is_restored_of_what_was_never_made(tmp_path: Path) -> None:
     restore_manifest(tmp_path, "nothing")
     assert not (tmp_path / "nothing").exists()
 
@@ -164,6 +116,6 @@ def test_a_lost_manifest_comes_back_from_the_record(results: Path) -> None:
 
 def test_a_manifest_that_is_there_is_not_touched(results: Path) -> None:
     plain = json.loads((results / "b" / MANIFEST).read_text())
-    (results / "b" / MANIFEST).write_text(json.dumps({**plain, "repairs": ["mine"]}))
+    (results / "b" / MANIFEST).write_text(json.dumps({**plain, "stamp": "mine"}))
     restore_manifest(results, "b")
-    assert read_manifest(results / "b" / MANIFEST).repairs == ("mine",)
+    assert read_manifest(results / "b" / MANIFEST).stamp == "mine"

@@ -6,18 +6,18 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.enums import RerunTrigger
 
 PROJECT_ROOT = Path(workflow.basedir).parent
 if str(PROJECT_ROOT) not in sys.path:
     sys.path.insert(0, str(PROJECT_ROOT))
 
+from pipeline.allocation import Cluster, stage_resources, stage_threads
 from pipeline.artifact.canonical import canonical_json
-from pipeline.artifact.code import code_digest, code_files
 from pipeline.artifact.manifest import MANIFEST
 from pipeline.graph import Graph
 from pipeline.settings.base import SettingsError
 from pipeline.settings.project import load_project
-from pipeline.steps import STEPS
 
 try:
     GRAPH = Graph(load_project(config, roots=[Path(), PROJECT_ROOT]))
@@ -30,7 +30,7 @@ if workflow.deployment_settings.deployment_method:
         "make that environment with environment.yml"
     )
 
-# The steps run the code whose digests stand in the rules, also where another copy of the project is installed.
+# The steps run the code that the graph compares, also where another copy of the project is installed.
 os.environ.update(
     PYTHONPATH=os.pathsep.join(
         filter(None, [str(PROJECT_ROOT), os.getenv("PYTHONPATH")])
@@ -38,10 +38,10 @@ os.environ.update(
 )
 
 RESULTS = str(GRAPH.results)
-REBUILD = GRAPH.project.workflow.rebuild
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 NUMBER = r"\d{4}"
+CLUSTER = Cluster.of(workflow.resource_settings.default_resources or {})
 
 # A manifest that was lost while its artifact is whole is written again at once; nothing has to run for it.
 if workflow.is_main_process:
@@ -50,7 +50,7 @@ if workflow.is_main_process:
 
 def manifest(name):
     """The file that declares an artifact."""
-    return f"{RESULTS}/{name}/{MANIFEST}"
+    return str(GRAPH.manifest(name))
 
 
 def everything():
@@ -68,27 +68,59 @@ def node(name):
 
 
 def needs(pattern):
-    """Input function: the manifests that the artifact of this name is made of.
-
-    For an artifact that nothing can affect they are `ancient`: only content makes it run again, never a time stamp.
-    """
-
-    def manifests(wildcards):
-        name = pattern.format(**wildcards)
-        paths = [manifest(needed) for needed in node(name).inputs]
-        return ancient(paths) if paths and GRAPH.unaffected(name) else paths
-
-    return manifests
+    """Input function: the manifests that the artifact of this name is made of."""
+    return lambda wildcards: edges(
+        pattern.format(**wildcards), node(pattern.format(**wildcards)).inputs
+    )
 
 
 def gate(pattern):
     """Input function: the evaluation that must have passed first; it decides when to run, never whether."""
+    return lambda wildcards: edges(
+        pattern.format(**wildcards),
+        filter(None, [node(pattern.format(**wildcards)).gate]),
+    )
 
-    def evaluation(wildcards):
-        before = node(pattern.format(**wildcards)).gate
-        return [ancient(manifest(before))] if before else []
 
-    return evaluation
+def edges(name, needed):
+    """The manifests that Snakemake is told an artifact needs, so that exactly the graph's steps run.
+
+    A step that runs needs them all, and is forced where it has reasons of its own. One that does not run must not be run
+    for those above it, nor hide from Snakemake what runs below it (it asks no job for reasons below one that runs): then
+    it is told of none.
+    """
+    paths = [manifest(one) for one in needed]
+    if not workflow.is_main_process:
+        return paths
+    rely_on_the_graph()
+    state = GRAPH.state(name)
+    if state.changes and GRAPH.manifest(name).exists():
+        workflow.dag.forcefiles.add(manifest(name))
+    if state.runs:
+        return paths
+    return ancient(paths) if paths and not GRAPH.runs_above(name) else []
+
+
+def rely_on_the_graph():
+    """Have Snakemake disregard its notes of earlier runs.
+
+    The graph decides by the artifacts' own records what is stale or complete. Snakemake's notes, which a copy of the
+    project lacks and an accepted artifact contradicts, decide nothing. It has no settings yet when this file is read.
+    """
+    workflow.dag_settings.rerun_triggers = frozenset([RerunTrigger.MTIME])
+    workflow.dag.ignore_incomplete = True
+
+
+def why(pattern):
+    """Params function: why an artifact is made again, in words; nothing where it is new."""
+
+    def words(wildcards, threads):
+        name = pattern.format(**wildcards)
+        if not workflow.is_main_process or GRAPH.record(name) is None:
+            return ""
+        return f" ({GRAPH.state(name).why})"
+
+    return words
 
 
 def settings(pattern):
@@ -96,38 +128,55 @@ def settings(pattern):
     return lambda wildcards: canonical_json(node(pattern.format(**wildcards)).settings)
 
 
-def code(step):
-    """The digest of a step's code: changes with its import closure, not with comments or formatting."""
-    return code_digest(code_files(STEPS[step].module))
-
-
-def repairs(pattern):
-    """Params function: what was found missing in the artifact of this name, as a JSON list."""
-    return lambda wildcards: json.dumps(GRAPH.repairs(pattern.format(**wildcards)))
-
-
-def stamp(pattern):
-    """Params function: changes with the content of the user's own files that the artifact of this name is made of."""
-    return lambda wildcards: GRAPH.stamp(pattern.format(**wildcards))
-
-
 def files(pattern):
-    """Params function: the options that name those files. They are no inputs for Snakemake: moving them is no reason."""
-    return lambda wildcards, threads: [
+    """Params function: the options that name the user's own files that it is made of."""
+    return lambda wildcards: [
         f"--file={path}" for path in node(pattern.format(**wildcards)).files
     ]
 
 
 def execution(pattern):
-    """Params function: how the artifact of this name is computed, as JSON.
-
-    It takes `threads`, so Snakemake does not track it: another layout leaves nothing stale.
-    """
+    """Params function: how the artifact of this name is computed, as JSON."""
     return lambda wildcards, threads: json.dumps(
         GRAPH.execution(pattern.format(**wildcards), threads)
     )
 
 
-def untracked(value):
-    """Params function: a value that is not part of an identity, hidden from Snakemake's triggers in the same way."""
-    return lambda wildcards, threads: value
+def growing(amount):
+    """Resource function: so much at first, and as much again with each further attempt."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def cores(pattern):
+    """Threads function: all of one machine, or what the stage's layout wants on a cluster's node."""
+    return lambda wildcards: (
+        stage_threads(node(pattern.format(**wildcards))) if CLUSTER else workflow.cores
+    )
+
+
+def share(resource, pattern):
+    """Resource function: what the layout of this name's stage asks for. Asked again when all inputs are there."""
+
+    def amount(wildcards, attempt):
+        name = pattern.format(**wildcards)
+        asked = stage_resources(
+            node(name),
+            GRAPH.project.stages[wildcards.stage],
+            CLUSTER,
+            attempt,
+            found=CLUSTER is not None and GRAPH.is_made(name),
+        )
+        return asked.get(resource)
+
+    return amount
+
+
+def refuse_unasked_rebuilds():
+    """Stop before anything runs where an expensive finished run would be made again."""
+    trained = [
+        f"train/{job.wildcards.stage}"
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "train"
+    ]
+    if refusals := list(filter(None, map(GRAPH.refusal, trained))):
+        raise WorkflowError("\n".join(refusals))

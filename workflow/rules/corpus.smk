@@ -1,4 +1,6 @@
 rule download:
+    input:
+        manifests=needs("raw/{domain}/{block}"),
     output:
         f"{RESULTS}/raw/{{domain}}/{{block}}/{MANIFEST}",
     log:
@@ -9,18 +11,16 @@ rule download:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     params:
         settings=settings("raw/{domain}/{block}"),
-        code=code("download"),
-        repairs=repairs("raw/{domain}/{block}"),
+        why=why("raw/{domain}/{block}"),
         execution=execution("raw/{domain}/{block}"),
-        results=untracked(RESULTS),
-        stamp=stamp("raw/{domain}/{block}"),
+        results=RESULTS,
         files=files("raw/{domain}/{block}"),
     message:
-        "Fetching {wildcards.domain} block {wildcards.block}"
+        "Fetching {wildcards.domain} block {wildcards.block}{params.why}"
     shell:
         "python -m pipeline download"
         " {params.files:q}"
@@ -28,5 +28,4 @@ rule download:
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"

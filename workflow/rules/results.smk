@@ -9,25 +9,26 @@ rule evaluate:
         f"{BENCHMARKS}/evaluate/{{stage}}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: cores("evaluate/{stage}")
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=share("mem_mb", "evaluate/{stage}"),
+        runtime=share("runtime", "evaluate/{stage}"),
+        gres=share("gres", "evaluate/{stage}"),
+        tasks_per_gpu=share("tasks_per_gpu", "evaluate/{stage}"),
+        slurm_partition=share("slurm_partition", "evaluate/{stage}"),
     params:
         settings=settings("evaluate/{stage}"),
-        code=code("evaluate"),
-        repairs=repairs("evaluate/{stage}"),
+        why=why("evaluate/{stage}"),
         execution=execution("evaluate/{stage}"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Evaluating {wildcards.stage}"
+        "Evaluating {wildcards.stage}{params.why}"
     shell:
         "python -m pipeline evaluate {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"
 
 
@@ -44,23 +45,21 @@ rule ladder:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=settings("ladder"),
-        code=code("ladder"),
-        repairs=repairs("ladder"),
+        why=why("ladder"),
         execution=execution("ladder"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Fitting the scaling law"
+        "Fitting the scaling law{params.why}"
     shell:
         "python -m pipeline ladder {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"
 
 
@@ -77,23 +76,21 @@ rule export:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         settings=settings("export/{stage}"),
-        code=code("export"),
-        repairs=repairs("export/{stage}"),
+        why=why("export/{stage}"),
         execution=execution("export/{stage}"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Exporting {wildcards.stage}"
+        "Exporting {wildcards.stage}{params.why}"
     shell:
         "python -m pipeline export {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"
 
 
@@ -145,21 +142,19 @@ rule report:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=settings("report/{stage}"),
-        code=code("report"),
-        repairs=repairs("report/{stage}"),
+        why=why("report/{stage}"),
         execution=execution("report/{stage}"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Drawing the report of {wildcards.stage}"
+        "Drawing the report of {wildcards.stage}{params.why}"
     shell:
         "python -m pipeline report {input.manifests:q}"
         " --output {output.manifest:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"

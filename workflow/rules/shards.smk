@@ -11,23 +11,21 @@ rule mixture:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         settings=settings("mixture/{stage}"),
-        code=code("mixture"),
-        repairs=repairs("mixture/{stage}"),
+        why=why("mixture/{stage}"),
         execution=execution("mixture/{stage}"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Planning the mixture of {wildcards.stage}"
+        "Planning the mixture of {wildcards.stage}{params.why}"
     shell:
         "python -m pipeline mixture {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"
 
 
@@ -46,23 +44,21 @@ rule pack:
         "../../environment.yml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         settings=settings("shards/{stage}/{block}"),
-        code=code("pack"),
-        repairs=repairs("shards/{stage}/{block}"),
+        why=why("shards/{stage}/{block}"),
         execution=execution("shards/{stage}/{block}"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Packing {wildcards.stage} block {wildcards.block}"
+        "Packing {wildcards.stage} block {wildcards.block}{params.why}"
     shell:
         "python -m pipeline pack {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"
 
 
@@ -79,21 +75,19 @@ rule validation:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=settings("shards/{stage}/validation"),
-        code=code("validation"),
-        repairs=repairs("shards/{stage}/validation"),
+        why=why("shards/{stage}/validation"),
         execution=execution("shards/{stage}/validation"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Packing the validation rows of {wildcards.stage}"
+        "Packing the validation rows of {wildcards.stage}{params.why}"
     shell:
         "python -m pipeline validation {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"

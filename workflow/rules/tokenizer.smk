@@ -11,23 +11,21 @@ rule tokenizer:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         settings=settings("tokenizer"),
-        code=code("tokenizer"),
-        repairs=repairs("tokenizer"),
+        why=why("tokenizer"),
         execution=execution("tokenizer"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Training the tokenizer"
+        "Training the tokenizer{params.why}"
     shell:
         "python -m pipeline tokenizer {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"
 
 
@@ -44,21 +42,19 @@ rule tokenize:
         "../../environment.yml"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=growing(2000),
+        runtime=growing(240),
     params:
         settings=settings("tokens/{domain}/{block}"),
-        code=code("tokenize"),
-        repairs=repairs("tokens/{domain}/{block}"),
+        why=why("tokens/{domain}/{block}"),
         execution=execution("tokens/{domain}/{block}"),
-        results=untracked(RESULTS),
+        results=RESULTS,
     message:
-        "Tokenizing {wildcards.domain} block {wildcards.block}"
+        "Tokenizing {wildcards.domain} block {wildcards.block}{params.why}"
     shell:
         "python -m pipeline tokenize {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " > {log:q} 2>&1"

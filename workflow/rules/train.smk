@@ -10,25 +10,30 @@ rule train:
         f"{BENCHMARKS}/train/{{stage}}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: cores("train/{stage}")
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=share("mem_mb", "train/{stage}"),
+        runtime=share("runtime", "train/{stage}"),
+        nodes=share("nodes", "train/{stage}"),
+        tasks=share("tasks", "train/{stage}"),
+        mpi=share("mpi", "train/{stage}"),
+        gres=share("gres", "train/{stage}"),
+        tasks_per_gpu=share("tasks_per_gpu", "train/{stage}"),
+        slurm_partition=share("slurm_partition", "train/{stage}"),
+        slurm_extra=share("slurm_extra", "train/{stage}"),
     params:
         settings=settings("train/{stage}"),
-        code=code("train"),
-        repairs=repairs("train/{stage}"),
+        why=why("train/{stage}"),
         execution=execution("train/{stage}"),
-        results=untracked(RESULTS),
-        rebuild=untracked(REBUILD),
+        results=RESULTS,
+        rebuild=GRAPH.project.workflow.rebuild,
     message:
-        "Training {wildcards.stage}"
+        "Training {wildcards.stage}{params.why}"
     shell:
         "python -m pipeline train {input.manifests:q}"
         " --output {output:q}"
         " --results {params.results:q}"
         " --settings {params.settings:q}"
         " --execution {params.execution:q}"
-        " --repairs {params.repairs:q}"
         " --rebuild={params.rebuild:q}"
         " 2>&1 | tee -i {log:q}"
