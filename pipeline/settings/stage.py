@@ -39,6 +39,20 @@ class StageSettings(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _every_process_has_as_many_micro_batches(self) -> Self:
+        training, size = self.training, self.distributed.data_parallel
+        micro_batches = training.global_batch_size // training.micro_batch_size
+        if micro_batches % size:
+            fits = max(fewer for fewer in range(1, size) if micro_batches % fewer == 0)
+            raise ValueError(
+                f"distributed.data_parallel is {size}, but training.global_batch_size {training.global_batch_size} is "
+                f"{micro_batches} micro-batches of training.micro_batch_size {training.micro_batch_size}, which "
+                f"{size} processes cannot share evenly; write data_parallel {fits}, or a global_batch_size that "
+                f"{training.micro_batch_size * size} divides"
+            )
+        return self
+
     @property
     def rows(self) -> int:
         """Training rows of the stage."""

@@ -50,6 +50,8 @@ class Checkpoints(Settings):
     """Steps between two checkpoints."""
     keep_last: int = execution(2, ge=1)
     """How many of the newest are kept."""
+    margin_seconds: int = execution(120, ge=0)
+    """In a Slurm job: training saves and stops at least so long before the job's end, to continue in the next."""
 
 
 class TrainingSettings(Settings):

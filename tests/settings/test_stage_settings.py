@@ -55,6 +55,16 @@ def test_a_stage_is_put_together_again_from_its_identity_and_its_execution() -> 
     assert identity(stage) == identity(StageSettings.parse(STAGE))
 
 
+def test_processes_that_cannot_share_a_batch_evenly_are_told_what_fits() -> None:
+    section = changed("distributed.data_parallel", 8)
+    section["training"]["micro_batch_size"] = 2
+    ways_out = r"is 4 micro-batches of training\.micro_batch_size 2, .* write data_parallel 4, or .* that 16 divides"
+    with pytest.raises(SettingsError, match=ways_out):
+        StageSettings.parse(section)
+    section["distributed"]["data_parallel"] = 4
+    assert StageSettings.parse(section).distributed.world_size == 4
+
+
 def test_a_stage_without_the_optional_sections_has_their_defaults() -> None:
     stage = StageSettings.parse({key: STAGE[key] for key in ("model", "data", "training")})
     assert (stage.distributed.engine, stage.evaluation.gate.below_unigram) == ("torch", True)
@@ -83,10 +93,11 @@ def test_a_stage_without_the_optional_sections_has_their_defaults() -> None:
         ),
         ("distributed.engine", "deepspeed", "demo.json: distributed.engine is 'deepspeed', but this version trains"),
         ("distributed.engine", "jax", "demo.json: distributed.engine: 'jax': input should be 'torch' or 'deepspeed'"),
-        ("distributed.data_parallel", 2, "demo.json: distributed.data_parallel is 2, but this version trains in one"),
-        ("distributed.tensor_parallel", 2, "demo.json: distributed.tensor_parallel is 2, but this version trains in"),
+        ("distributed.data_parallel", 3, "demo.json: distributed.data_parallel is 3, but training.global_batch_size 8 i"),
+        ("distributed.data_parallel", 12, "demo.json: distributed.data_parallel is 12, but processes_per_node is 8"),
+        ("distributed.tensor_parallel", 2, "demo.json: distributed.tensor_parallel is 2, but this version trains with"),
         ("distributed.pipeline_parallel", 2, "demo.json: distributed.pipeline_parallel is 2, but this version trains"),
-        ("distributed.expert_parallel", 2, "demo.json: distributed.expert_parallel is 2, but this version trains in"),
+        ("distributed.expert_parallel", 2, "demo.json: distributed.expert_parallel is 2, but this version trains with"),
         ("distributed.zero_stage", 1, "demo.json: distributed.zero_stage is 1, but ZeRO shares state"),
         ("distributed.zero_offload", True, "demo.json: distributed.zero_offload is True, but ZeRO shares state"),
         (

@@ -39,6 +39,7 @@ def parse(**changed: Any) -> TrainingSettings:
         ({"schedule": {"kind": "linear"}}, r"training\.schedule\.kind: 'linear'"),
         ({"checkpoints": {"keep_last": 0}}, r"training\.checkpoints\.keep_last: 0"),
         ({"checkpoints": {"interval_steps": 0}}, r"training\.checkpoints\.interval_steps: 0"),
+        ({"checkpoints": {"margin_seconds": -1}}, r"training\.checkpoints\.margin_seconds: -1"),
         ({"seed": -1}, r"training\.seed: -1"),
         ({"seed": 2**63}, r"training\.seed: 9223372036854775808"),
         ({"max_skipped_steps": -1}, r"training\.max_skipped_steps: -1"),
@@ -63,7 +64,7 @@ def test_how_a_stage_is_computed_is_no_part_of_its_identity() -> None:
     how = {
         "micro_batch_size": 4,
         "gradient_checkpointing": True,
-        "checkpoints": {"interval_steps": 7, "keep_last": 5},
+        "checkpoints": {"interval_steps": 7, "keep_last": 5, "margin_seconds": 600},
         "max_skipped_steps": 3,
         "wandb_project": "mine",
     }
@@ -77,7 +78,12 @@ def test_how_a_stage_is_computed_is_no_part_of_its_identity() -> None:
     [
         ({"engine": "deepspeed"}, r"distributed\.engine is 'deepspeed', .* write 'torch'"),
         ({"tensor_parallel": 2}, r"distributed\.tensor_parallel is 2, .* write 1"),
-        ({"data_parallel": 8}, r"distributed\.data_parallel is 8, .* write 1"),
+        (
+            {"data_parallel": 12},
+            r"distributed\.data_parallel is 12, .*per_node is 8, .* write data_parallel 8, .* divides 12",
+        ),
+        ({"data_parallel": 0}, r"distributed\.data_parallel: 0"),
+        ({"processes_per_node": 0}, r"distributed\.processes_per_node: 0"),
         ({"zero_stage": 2}, r"distributed\.zero_stage is 2, .* write zero_stage 0"),
         ({"zero_offload": True}, r"distributed\.zero_offload is True"),
         ({"zero_stage": 4}, r"distributed\.zero_stage: 4"),
@@ -91,4 +97,14 @@ def test_a_layout_that_this_version_cannot_do_is_refused(section: dict[str, Any]
 
 
 def test_no_layout_is_part_of_an_identity() -> None:
-    assert identity(DistributedSettings.parse({"device": "cpu", "threads": 3}, "distributed")) == {}
+    section = {"device": "cpu", "threads": 3, "data_parallel": 32, "processes_per_node": 16}
+    assert identity(DistributedSettings.parse(section, "distributed")) == {}
+
+
+@pytest.mark.parametrize(
+    ("processes", "most", "nodes", "each"), [(1, 8, 1, 1), (6, 8, 1, 6), (8, 8, 1, 8), (16, 8, 2, 8), (4, 1, 4, 1)]
+)
+def test_processes_are_spread_evenly_over_nodes(processes: int, most: int, nodes: int, each: int) -> None:
+    section = {"data_parallel": processes, "processes_per_node": most}
+    layout = DistributedSettings.parse(section, "distributed")
+    assert (layout.world_size, layout.nodes, layout.processes_a_node) == (processes, nodes, each)
