@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
@@ -154,21 +153,6 @@ def prune_checkpoints(newest: Path, keep_last: int) -> None:
         shutil.rmtree(path)
     for path in newest.parent.glob(_partial(newest).name.replace(newest.name, f"{PREFIX}*")):
         shutil.rmtree(path)
-
-
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of the random generators that training draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_random_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Continue the random generators where they were."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _partial(folder: Path) -> Path:

@@ -1,5 +1,6 @@
-"""The torch engine: forward, backward and update of one process. Another engine or layout has the same methods."""
+"""The torch engine: forward, backward and update of one replica. Another engine or layout has the same methods."""
 
+import hashlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from torch.distributed.checkpoint.state_dict import (
 from pipeline.model.balance import moe_layers, reset_counts, update_biases
 from pipeline.model.deepseek import DeepSeekV3, Losses
 from pipeline.settings.training import TrainingSettings
-from pipeline.train.checkpoint import random_state, restore_random_state
 from pipeline.train.optimizer import build_optimizer
+from pipeline.train.replicas import Replicas
 
 FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 """Optimizer state by parameter name, so that another layout finds it."""
@@ -33,15 +34,25 @@ class StepLosses:
     switch_balance: float
 
 
-def target_shares(valid: torch.Tensor, mtp_depth: int, micro_batches: int) -> torch.Tensor:
+def target_shares(valid: torch.Tensor, mtp_depth: int, micro_batches: int, replicas: Replicas) -> torch.Tensor:
     """Each micro-batch's share of the targets, of the next token and each MTP depth: float64 [parts, 1 + depth].
 
-    valid [rows, width] is false at padding. Means over micro-batches, so weighted, are the mean over all targets.
+    valid [rows, width] is false at padding. Means over micro-batches, so weighted, are the mean over all targets of all
+    replicas.
     """
     length = valid.shape[1] - 1 - mtp_depth
     targets = torch.stack([valid[:, ahead : ahead + length].sum(1) for ahead in range(1, 2 + mtp_depth)], -1)
     parts = targets.view(micro_batches, -1, 1 + mtp_depth).sum(1).double()
-    return parts / parts.sum(0).clamp(min=1)
+    return parts / replicas.sum(parts.sum(0)).clamp(min=1)
+
+
+def seed_micro_batch(seed: int, step: int, micro_batch: int) -> None:
+    """Seed dropout by the micro-batch's number in its step alone.
+
+    So any layout and any resumed run draws the same numbers, and no random state has to be saved.
+    """
+    name = f"{seed} {step} {micro_batch}".encode()
+    torch.manual_seed(int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1)
 
 
 def _scale(losses: Losses, share: list[float], micro_batch_share: float) -> Losses:
@@ -55,33 +66,48 @@ def _scale(losses: Losses, share: list[float], micro_batch_share: float) -> Loss
 
 
 class TorchEngine:
-    """Trains a model on one device."""
+    """Trains a model on one device, together with the other replicas."""
 
-    def __init__(self, model: DeepSeekV3, settings: TrainingSettings, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        model: DeepSeekV3,
+        settings: TrainingSettings,
+        device: torch.device,
+        dtype: torch.dtype,
+        replicas: Replicas | None = None,
+    ) -> None:
         self.model = model.to(device).train()
         self.device = device
+        self.replicas = replicas or Replicas()
         self._settings = settings
         self.dtype = dtype
         """Of matrix products; weights are fp32."""
         self._optimizer = build_optimizer(self.model, settings)
         self._prepare_state()
 
-    def accumulate(self, rows: torch.Tensor, pad_id: int, mtp_weight: float) -> StepLosses:
-        """Forward and backward of one global batch [rows, width], in micro-batches. Gradients are left in place."""
+    def accumulate(self, rows: torch.Tensor, pad_id: int, mtp_weight: float, step: int) -> StepLosses:
+        """Forward and backward of this replica's part [rows, width] of a global batch, in micro-batches.
+
+        Gradients, summed over all replicas, are left in place, and the experts' counts too. The losses are those of the
+        whole global batch; `step` is its number.
+        """
         assert len(rows) % self._settings.micro_batch_size == 0
         micro_batches = len(rows) // self._settings.micro_batch_size
         depth = self.model.settings.mtp_depth
         sums = torch.zeros(4 + depth, dtype=torch.float64, device=self.device)
-        shares = target_shares(rows != pad_id, depth, micro_batches)
-        for part, share in zip(rows.chunk(micro_batches), shares.tolist(), strict=True):
+        shares = target_shares(rows != pad_id, depth, micro_batches, self.replicas).tolist()
+        first = self.replicas.rank * micro_batches
+        for number, (part, share) in enumerate(zip(rows.chunk(micro_batches), shares, strict=True), first):
+            seed_micro_batch(self._settings.seed, step, number)
             with self._autocast():
                 losses = self.model.losses(part.to(self.device, non_blocking=True), pad_id)
-                losses = _scale(losses, share, 1 / micro_batches)
+                losses = _scale(losses, share, 1 / (micro_batches * self.replicas.size))
                 total = losses.total(mtp_weight)
             total.backward()  # type: ignore[no-untyped-call]
             scalars = (total, losses.next_token, losses.sequence_balance, losses.switch_balance, *losses.mtp)
             sums += torch.stack([scalar.detach().double() for scalar in scalars])
-        loss, next_token, sequence, switch, *mtp = sums.tolist()
+        self._sum_over_replicas()
+        loss, next_token, sequence, switch, *mtp = self.replicas.sum(sums).tolist()
         return StepLosses(loss, next_token, tuple(mtp), sequence, switch)
 
     def clip(self) -> float:
@@ -103,16 +129,18 @@ class TorchEngine:
         self._optimizer.zero_grad(set_to_none=True)
         reset_counts(self.model)
 
-    def agree(self, flag: bool) -> bool:
-        """Whether any process of the layout raised a flag: all of them then act alike."""
-        return flag
-
     def is_finite(self) -> bool:
-        """Whether all weights, router biases and averages of the optimizer are finite, in every process."""
+        """Whether all weights, router biases and averages of the optimizer are finite, in every replica."""
         state = self.state()
         tensors = (*state["model"].values(), *state["optimizer"].values())
         finite = torch.stack([tensor.isfinite().all().to(self.device) for tensor in tensors]).all()
-        return not self.agree(not bool(finite))
+        return not self.replicas.agree(not bool(finite))
+
+    def checksum(self) -> float:
+        """A number that differs where the weights, router biases or averages of two replicas do."""
+        state = self.state()
+        tensors = (*state["model"].values(), *state["optimizer"].values())
+        return float(torch.stack([tensor.sum(dtype=torch.float64).to(self.device) for tensor in tensors]).sum())
 
     def max_expert_load(self) -> float:
         """The busiest expert's tokens over the mean of its layer, at its worst over the layers, in the step so far."""
@@ -120,11 +148,10 @@ class TorchEngine:
         return max((float(count.max() / count.mean().clamp(min=1e-9)) for count in counts), default=0.0)
 
     def state(self) -> dict[str, Any]:
-        """Every tensor that a resumed run needs: weights, router biases, optimizer, random generators."""
+        """Every tensor that a resumed run needs: weights, router biases, optimizer."""
         return {
             "model": self.model.state_dict(),
             "optimizer": {key: value for key, value in self._optimizer_state().items() if torch.is_tensor(value)},
-            "random": random_state(self.device),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -133,7 +160,14 @@ class TorchEngine:
         # Settings of the optimizer (betas, decay) come from the stage's file, its averages from the checkpoint.
         optimizer = {**self._optimizer_state(), **state["optimizer"]}
         set_optimizer_state_dict(self.model, self._optimizer, optimizer, options=FLAT)
-        restore_random_state(state["random"], self.device)
+
+    def _sum_over_replicas(self) -> None:
+        self.replicas.sum_gradients(self.model.parameters())
+        layers = [layer for _, layer in moe_layers(self.model)]
+        if layers:
+            counts = self.replicas.sum(torch.stack([layer.expert_counts for layer in layers]))
+            for layer, count in zip(layers, counts, strict=True):
+                layer.expert_counts.copy_(count)
 
     def _optimizer_state(self) -> dict[str, Any]:
         return get_optimizer_state_dict(self.model, self._optimizer, options=FLAT)

@@ -1,4 +1,4 @@
-"""The attempts of a run: which process, on what, with which code and programs, from which step to which."""
+"""The attempts of a run: on what, with which code and programs, from which step to which, and why each ended."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ HISTORY = "history.jsonl"
 
 
 def record(folder: Path, event: str, step: int, **details: Any) -> None:
-    """Append what happened (`start`, `checkpoint`, `stop`, `finish`) at a step to the run's history."""
+    """Append what happened (`start`, `checkpoint`, `stop`, `requeue`, `finish`) at a step to the run's history."""
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "event": event,
@@ -28,5 +28,19 @@ def record(folder: Path, event: str, step: int, **details: Any) -> None:
 
 
 def count_attempts(folder: Path) -> int:
-    """How many processes have worked on the run."""
-    return sum(row["event"] == "start" for row in JsonLines(folder / HISTORY).rows())
+    """How many times work on the run began."""
+    return len(_events(folder, "start"))
+
+
+def last_checkpoint(folder: Path) -> int:
+    """The step of the last checkpoint that was written; 0 without any."""
+    return max((row["step"] for row in _events(folder, "checkpoint")), default=0)
+
+
+def longest_save(folder: Path) -> float:
+    """The seconds that the slowest checkpoint took so far; 0 without any."""
+    return max((float(row.get("seconds", 0.0)) for row in _events(folder, "checkpoint")), default=0.0)
+
+
+def _events(folder: Path, event: str) -> list[dict[str, Any]]:
+    return [row for row in JsonLines(folder / HISTORY).rows() if row.get("event") == event]

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -14,13 +15,17 @@ from pipeline.artifact.files import ArtifactError, write_atomic
 
 HEARTBEAT_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 90.0
-"""A holder on another host counts as dead when its heartbeat is older than this."""
+"""A holder on another host counts as dead when its heartbeat does not change for so long."""
+FORGOTTEN_AFTER_SECONDS = 3600.0
+"""A heartbeat older than this is not waited for: no two hosts' clocks differ as much."""
+LOOK_SECONDS = 1.0
 
 
 class Lease:
     """Holds a run directory while the block runs. A dead holder's lease is taken over, a living one's is refused.
 
-    The clocks of hosts that share the directory agree within a minute.
+    Whether a holder on another host lives is seen by watching its heartbeat for a while: its node may have failed a
+    moment ago, and clocks differ.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,10 +41,9 @@ class Lease:
 
     def __enter__(self) -> Self:
         holder = read_lease(self._path)
-        if holder and is_alive(holder):
-            job = f", job {holder['job']}" if holder.get("job") else ""
+        if holder and self._is_alive(holder):
             raise ArtifactError(
-                f"{self._path.parent}: process {holder['pid']} on {holder['host']}{job} is training this run; "
+                f"{self._path.parent}: {_name(holder)} is training this run; "
                 "wait for it or end it, then start again: training continues from its last checkpoint"
             )
         self._write()
@@ -53,7 +57,7 @@ class Lease:
         """
         if taker := self._taker():
             raise ArtifactError(
-                f"{self._path.parent}: process {taker['pid']} on {taker['host']} took this run over while this process "
+                f"{self._path.parent}: {_name(taker)} took this run over while this process "
                 "was not heard of; this one ends, the other goes on"
             )
 
@@ -64,6 +68,31 @@ class Lease:
         self._thread.join()
         if not self._taker():
             self._path.unlink(missing_ok=True)
+
+    def _is_alive(self, holder: dict[str, Any]) -> bool:
+        """Whether a lease's holder still runs: by its process on this host, by its heartbeat on another."""
+        if holder["host"] == self._me["host"]:
+            start = _process_start(holder["pid"])
+            return start is not None and start == holder.get("process_start")
+        if time.time() - holder["heartbeat"] > FORGOTTEN_AFTER_SECONDS:
+            return False
+        earlier = " (an earlier attempt of this job)" if holder.get("job") and holder["job"] == self._me["job"] else ""
+        print(
+            f"{self._path.parent}: {_name(holder)}{earlier} was training this run; "
+            f"watching for up to {DEAD_AFTER_SECONDS:.0f} seconds whether it still does",
+            file=sys.stderr,
+            flush=True,
+        )
+        return self._changes(holder)
+
+    def _changes(self, holder: dict[str, Any]) -> bool:
+        """Whether the lease is renewed within the time that it takes to count as dead."""
+        deadline = time.monotonic() + DEAD_AFTER_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+            if (now := read_lease(self._path)) != holder:
+                return now is not None
+        return False
 
     def _beat(self) -> None:
         while not self._done.wait(HEARTBEAT_SECONDS) and not self._taker():
@@ -90,12 +119,9 @@ def read_lease(path: Path) -> dict[str, Any] | None:
     return found if whole else None
 
 
-def is_alive(lease: dict[str, Any]) -> bool:
-    """Whether a lease's holder still runs: by its process on this host, by its heartbeat on another."""
-    if lease["host"] == platform.node():
-        start = _process_start(lease["pid"])
-        return start is not None and start == lease.get("process_start")
-    return bool(time.time() - lease["heartbeat"] < DEAD_AFTER_SECONDS)
+def _name(holder: dict[str, Any]) -> str:
+    job = f", job {holder['job']}" if holder.get("job") else ""
+    return f"process {holder['pid']} on {holder['host']}{job}"
 
 
 def _process_start(pid: int) -> str | None:

@@ -14,8 +14,10 @@ LINE_SECONDS = 10.0
 class Progress:
     """Shows steps done, loss, tokens a second, model-FLOPs utilisation and the time left."""
 
-    def __init__(self, name: str, steps: int) -> None:
+    def __init__(self, name: str, steps: int, quiet: bool = False) -> None:
+        """One of several replicas tells for all; the others are `quiet`."""
         self._name = name
+        self._quiet = quiet
         self._steps = steps
         self._first = 0
         self._started = self._shown = time.monotonic()
@@ -26,7 +28,7 @@ class Progress:
         self.say(text)
         self._first = step
         self._started = self._shown = time.monotonic()
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._quiet:
             self._bar = tqdm(total=self._steps, initial=step, desc=self._name, unit="step")
 
     def show(self, step: int, loss: float | None, tokens_per_second: float, mfu: float) -> None:
@@ -43,6 +45,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Write a line without breaking the bar."""
+        if self._quiet:
+            return
         with suppress(BrokenPipeError):  # Ctrl-C ends a `tee` at once; training still has to save
             tqdm.write(f"{self._name}: {text}", file=sys.stderr)
             sys.stderr.flush()

@@ -1,7 +1,6 @@
 """The training loop: rows in order, one optimizer step after the other, until the stage's tokens are done."""
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -10,18 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.artifact.files import ArtifactError
 from pipeline.settings.training import TrainStep
 from pipeline.train.checkpoint import Position
 from pipeline.train.engine import StepLosses, TorchEngine
 from pipeline.train.metrics import MetricsLog
+from pipeline.train.outcome import TrainingError
 from pipeline.train.progress import Progress
 from pipeline.train.schedule import bias_update_speed, learning_rate, mtp_weight
-from pipeline.train.signals import Stopped, StopRequest
-
-
-class TrainingError(ArtifactError):
-    """Training cannot go on. The message says at which step, why, and what to change."""
+from pipeline.train.signals import WALL_TIME, Stopped, StopRequest
+from pipeline.train.walltime import WallTime
 
 
 class Trainer:
@@ -31,12 +27,12 @@ class Trainer:
         self,
         settings: TrainStep,
         engine: TorchEngine,
-        log: MetricsLog,
+        log: MetricsLog | None,
         progress: Progress,
         pad_id: int,
         mfu_per_rate: float,
     ) -> None:
-        """`mfu_per_rate` is the model-FLOPs utilisation at one token a second."""
+        """`mfu_per_rate` is the model-FLOPs utilisation at one token a second. Without a `log` nothing is reported."""
         self._training = settings.training
         self._bias_speed = settings.model.moe.bias_update_speed
         self._engine = engine
@@ -52,38 +48,41 @@ class Trainer:
         position: Position,
         batches: Iterable[tuple[int, np.ndarray]],
         stop: StopRequest,
+        wall_time: WallTime,
         after_step: Callable[[Position], None],
         save: Callable[[Position], bool],
     ) -> Position:
         """Train to the end of the stage.
 
-        `batches` gives the global batches from `position` on: first sample and int64 [rows, width]. `after_step` is
-        called after every step, but where training is asked to stop `save`, at once, which tells whether it did; then
-        Stopped is raised. Raises TrainingError when too many steps in a row are not finite.
+        `batches` gives this replica's part of the global batches from `position` on: the batch's first sample and int64
+        [rows, width]. `after_step` is called after every step, but where any replica is asked to stop, or the wall time
+        is near, `save`, at once, which tells whether it did; then Stopped is raised. Raises TrainingError when too many
+        steps in a row are not finite.
         """
+        wall_time.begin()
         for first_sample, batch in batches:
             assert first_sample == position.samples, "no row is skipped or seen twice"
             position = self._step(position, torch.from_numpy(batch))
             self._refuse_to_go_astray(position)
-            asked = stop.signal
-            if self._engine.agree(asked is not None):
-                raise Stopped(asked or signal.SIGTERM, position.step, save(position))
+            near = wall_time.is_near()
+            if reason := self._engine.replicas.largest(stop.reason() or (WALL_TIME if near else 0)):
+                raise Stopped(reason, position.step, save(position))
             after_step(position)
         assert position.step == self._steps, "the stage has as many batches as steps"
         return position
 
     def _step(self, before: Position, batch: torch.Tensor) -> Position:
         started = time.perf_counter()
-        rows = batch.shape[0]
+        rows = self._training.global_batch_size
         tokens = before.tokens + rows * self._tokens_per_row
         training = self._training
         weight = mtp_weight(before.tokens, training.total_tokens, training.mtp_weight)
         lr = learning_rate(tokens, training.lr, training.total_tokens, training.schedule)
-        losses = self._engine.accumulate(batch, self._pad_id, weight)
+        losses = self._engine.accumulate(batch, self._pad_id, weight, before.step + 1)
         norm = self._engine.clip()
         finite = math.isfinite(losses.loss) and math.isfinite(norm)
         busiest = self._engine.max_expert_load()
-        skip = self._engine.agree(not finite)
+        skip = self._engine.replicas.agree(not finite)
         if skip:
             self._engine.discard()
         else:
@@ -98,20 +97,22 @@ class Trainer:
             skipped=before.skipped + skip,
         )
         row = {**_flat(losses), "lr": lr, "mtp_weight": weight, "grad_norm": norm, "max_expert_load": busiest}
-        self._report(before, after, row, seconds, skip)
+        if self._log is not None:
+            self._report(self._log, before, after, row, seconds)
         return after
 
-    def _report(self, before: Position, after: Position, row: dict[str, Any], seconds: float, skip: bool) -> None:
+    def _report(self, log: MetricsLog, before: Position, after: Position, row: dict[str, Any], seconds: float) -> None:
+        skip = after.skipped > before.skipped
         if skip:
             first, last = before.samples, after.samples - 1
             found = {"loss": str(row["loss"]), "grad_norm": str(row["grad_norm"])}
-            self._log.log_skip({"step": after.step, "first_sample": first, "last_sample": last, **found})
+            log.log_skip({"step": after.step, "first_sample": first, "last_sample": last, **found})
             self._progress.say(f"step {after.step} skipped: loss {row['loss']}, gradient norm {row['grad_norm']}")
             row = {key: value if math.isfinite(value) else None for key, value in row.items()}
         rate = (after.tokens - before.tokens) / seconds
         mfu = rate * self._mfu_per_rate
         timing = {"seconds": seconds, "tokens_per_second": rate, "mfu": mfu}
-        self._log.log_step({"step": after.step, "tokens": after.tokens, "skipped": skip, **row, **timing})
+        log.log_step({"step": after.step, "tokens": after.tokens, "skipped": skip, **row, **timing})
         self._progress.show(after.step, row["next_token"], rate, mfu)
 
     def _refuse_to_go_astray(self, position: Position) -> None:

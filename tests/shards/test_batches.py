@@ -32,6 +32,14 @@ def test_a_later_start_continues_as_if_nothing_had_happened(rows):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_parts_of_a_batch_are_read_apart_and_together_are_the_batch(rows):
+    whole = [batch for _, batch in batches(rows, 2, 4)]
+    parts = [[batch for _, batch in batches(rows, 2, 4, part=part, parts=2)] for part in range(2)]
+    assert [batch.shape for batch in parts[0]] == [(2, 5), (2, 5)]
+    for number, batch in enumerate(whole):
+        np.testing.assert_array_equal(np.concatenate([part[number] for part in parts]), batch)
+
+
 def test_what_reading_raises_reaches_the_caller(rows, tmp_path):
     (tmp_path / "000001.zarr/c/0/0").unlink()
     with pytest.raises(ArtifactError, match="is missing"):

@@ -46,6 +46,15 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000007"]
 
 
+def test_tensors_that_are_no_longer_wanted_are_left_alone(tmp_path: Path) -> None:
+    """Earlier versions saved the state of the random generators, which is not needed any more."""
+    saved = read_checkpoint(_save(tmp_path, 7))
+    state = _state(0)
+    del state["random"]
+    assert load_checkpoint(saved, state, SETTINGS).step == 7
+    assert torch.equal(state["model"]["a.weight"], torch.full((64, 64), 7.0))
+
+
 def test_equal_states_make_equal_files_without_pickles(tmp_path: Path) -> None:
     folders = [_save(tmp_path / str(number), 3) for number in range(8)]
     names = sorted(path.name for path in folders[0].iterdir())

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from pipeline.model.balance import moe_layers
+from pipeline.train.attempt import build_model
 from pipeline.train.engine import TorchEngine, target_shares
 from pipeline.train.optimizer import decay_groups
-from pipeline.train.train import _build_model
+from pipeline.train.replicas import Replicas
 
 PAD = 2
 
 
 def test_norms_do_not_decay_and_every_parameter_is_in_one_group(short_stage: Any) -> None:
-    model = _build_model(short_stage.settings())
+    model = build_model(short_stage.settings())
     decaying, resting = decay_groups(model, 0.1)
     assert (decaying["weight_decay"], resting["weight_decay"]) == (0.1, 0.0)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -27,7 +28,7 @@ def test_norms_do_not_decay_and_every_parameter_is_in_one_group(short_stage: Any
 
 def test_a_fresh_engine_has_the_weights_and_averages_of_a_fresh_optimizer(short_stage: Any) -> None:
     settings = short_stage.settings()
-    engine, model = short_stage.engine(settings), _build_model(settings)
+    engine, model = short_stage.engine(settings), build_model(settings)
     for name, tensor in model.state_dict().items():
         assert torch.equal(engine.model.state_dict()[name], tensor), name
     optimizer = engine.state()["optimizer"]
@@ -39,14 +40,14 @@ def test_a_fresh_engine_has_the_weights_and_averages_of_a_fresh_optimizer(short_
 
 def test_three_steps_equal_a_plain_torch_loop(short_stage: Any) -> None:
     settings = short_stage.settings(micro_batch_size=4, weight_decay=0.3)
-    engine, model = short_stage.engine(settings), _build_model(settings)
+    engine, model = short_stage.engine(settings), build_model(settings)
     norms = [p for p in model.parameters() if p.ndim == 1]
     others = [p for p in model.parameters() if p.ndim > 1]
     groups = [{"params": others, "weight_decay": 0.3}, {"params": norms, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=False, foreach=False)
     for step, rows in enumerate(short_stage.rows().split(4)[:3]):
         lr = 0.001 * (step + 1)
-        found = engine.accumulate(rows, PAD, 0.3)
+        found = engine.accumulate(rows, PAD, 0.3, 1)
         norm = engine.clip()
         engine.update(lr, 0.01)
 
@@ -76,7 +77,7 @@ def test_micro_batches_add_up_to_the_batch(short_stage: Any, padded: bool) -> No
     losses, gradients = [], []
     for size in (4, 2, 1):
         engine = short_stage.engine(short_stage.settings(micro_batch_size=size))
-        losses.append(engine.accumulate(rows, PAD, 0.3))
+        losses.append(engine.accumulate(rows, PAD, 0.3, 1))
         gradients.append([parameter.grad for parameter in engine.model.parameters()])
     for other in losses[1:]:
         assert other.loss == pytest.approx(losses[0].loss, abs=1e-6)
@@ -92,10 +93,10 @@ def test_a_share_is_that_of_the_targets_and_rows_without_any_have_none() -> None
     valid = torch.ones(4, 8, dtype=torch.bool)
     valid[0, 3:] = False
     valid[1] = False
-    shares = target_shares(valid, mtp_depth=1, micro_batches=2)
+    shares = target_shares(valid, 1, 2, Replicas())
     assert shares[:, 0].tolist() == [2 / 14, 12 / 14]
     assert shares[:, 1].tolist() == [1 / 13, 12 / 13]
-    assert target_shares(torch.zeros_like(valid), 1, 2).tolist() == [[0, 0], [0, 0]]
+    assert target_shares(torch.zeros_like(valid), 1, 2, Replicas()).tolist() == [[0, 0], [0, 0]]
 
 
 def test_the_busiest_expert_is_measured_by_its_layers_mean(short_stage: Any) -> None:

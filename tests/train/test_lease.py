@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.artifact.files import ArtifactError
-from pipeline.train.lease import DEAD_AFTER_SECONDS, Lease, _process_start, read_lease
+from pipeline.train.lease import DEAD_AFTER_SECONDS, FORGOTTEN_AFTER_SECONDS, Lease, _process_start, read_lease
 
 
 def _write(folder: Path, **changed: Any) -> None:
@@ -48,15 +49,62 @@ def test_another_process_with_the_number_of_a_dead_one_is_no_holder(tmp_path: Pa
         assert read_lease(tmp_path / "lease.json")["process_start"] != "1"  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("age", "alive"), [(1.0, True), (DEAD_AFTER_SECONDS + 1, False)])
-def test_a_holder_on_another_host_lives_by_its_heartbeat(tmp_path: Path, age: float, alive: bool) -> None:
-    _write(tmp_path, host="elsewhere", pid=1, job="4711", heartbeat=time.time() - age)
-    if alive:
-        with pytest.raises(ArtifactError, match="process 1 on elsewhere, job 4711 is training"), Lease(tmp_path):
-            pass
-    else:
-        with Lease(tmp_path):
-            pass
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not renew a lease within half a second counts as dead."""
+    monkeypatch.setattr("pipeline.train.lease.DEAD_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr("pipeline.train.lease.LOOK_SECONDS", 0.02)
+
+
+@pytest.mark.parametrize("clock", [-600, 0, 600])
+@pytest.mark.usefixtures("quick")
+def test_a_holder_on_another_host_whose_heartbeat_stands_still_is_taken_over_whatever_its_clock(
+    tmp_path: Path, clock: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _write(tmp_path, host="elsewhere", pid=1, job="4711", heartbeat=time.time() + clock)
+    with Lease(tmp_path):
+        assert read_lease(tmp_path / "lease.json")["pid"] == os.getpid()  # type: ignore[index]
+    assert "process 1 on elsewhere, job 4711 was training this run; watching" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("clock", [-600, 600])
+@pytest.mark.usefixtures("quick")
+def test_a_holder_on_another_host_whose_heartbeat_goes_on_is_refused(tmp_path: Path, clock: float) -> None:
+    _write(tmp_path, host="elsewhere", pid=1, job="4711", heartbeat=time.time() + clock)
+    beat = threading.Timer(0.1, lambda: _write(tmp_path, host="elsewhere", pid=1, job="4711"))
+    beat.start()
+    with pytest.raises(ArtifactError, match="process 1 on elsewhere, job 4711 is training"), Lease(tmp_path):
+        pass
+    beat.join()
+    assert read_lease(tmp_path / "lease.json")["host"] == "elsewhere"  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_its_holder_leaves_meanwhile_is_free(tmp_path: Path) -> None:
+    _write(tmp_path, host="elsewhere", pid=1)
+    leave = threading.Timer(0.1, (tmp_path / "lease.json").unlink)
+    leave.start()
+    with Lease(tmp_path):
+        assert read_lease(tmp_path / "lease.json")["pid"] == os.getpid()  # type: ignore[index]
+    leave.join()
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_earlier_attempt_of_the_same_job_is_called_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    _write(tmp_path, host="elsewhere", pid=1, job="4711")
+    with Lease(tmp_path):
+        pass
+    assert "process 1 on elsewhere, job 4711 (an earlier attempt of this job) was training" in capfd.readouterr().err
+
+
+def test_a_lease_of_hours_ago_is_taken_over_at_once(tmp_path: Path) -> None:
+    _write(tmp_path, host="elsewhere", pid=1, heartbeat=time.time() - 2 * FORGOTTEN_AFTER_SECONDS)
+    begin = time.monotonic()
+    with Lease(tmp_path):
+        assert time.monotonic() - begin < DEAD_AFTER_SECONDS / 3
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
-from pipeline.train.signals import STOPPING, Stopped, StopRequest
+from pipeline.train.signals import LOOK_SECONDS, STOPPING, WALL_TIME, Stopped, StopRequest
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -35,3 +37,15 @@ def test_the_exit_code_is_that_of_the_signal() -> None:
     assert stopped.code == 143
     assert stopped.message == "stopped by SIGTERM after step 12; saved. Run the same command to continue"
     assert "after step 12; not saved" in Stopped(signal.SIGTERM, 12, saved=False).message
+    in_time = Stopped(WALL_TIME, 12)
+    assert in_time.code == 75
+    assert in_time.message.startswith("stopped before its wall time after step 12; saved")
+
+
+def test_what_another_process_noted_in_the_file_counts_too(tmp_path: Path) -> None:
+    stop = StopRequest(tmp_path / "stop")
+    assert stop.reason() == 0
+    (tmp_path / "stop").write_text("10")
+    time.sleep(LOOK_SECONDS)
+    assert stop.reason() == signal.SIGUSR1
+    assert StopRequest().reason() == 0

@@ -21,10 +21,10 @@ from pipeline.artifact.publish import listed_files
 from pipeline.settings.base import SettingsError
 from pipeline.train.checkpoint import checkpoints, read_checkpoint
 from pipeline.train.engine import TorchEngine
+from pipeline.train.outcome import TrainingError
 from pipeline.train.schedule import learning_rate, mtp_weight
 from pipeline.train.signals import Stopped
 from pipeline.train.train import train
-from pipeline.train.trainer import TrainingError
 
 FILES = ["metrics.parquet", "model.safetensors", "validation.parquet"]
 

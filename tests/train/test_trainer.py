@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import torch
 from pipeline.settings.training import TrainStep
 from pipeline.shards.batches import batches
 from pipeline.shards.rows import Rows
+from pipeline.train.attempt import build_model
 from pipeline.train.checkpoint import Position, load_checkpoint, read_checkpoint, save_checkpoint
 from pipeline.train.engine import TorchEngine
 from pipeline.train.metrics import MetricsLog
 from pipeline.train.progress import Progress
 from pipeline.train.signals import Stopped, StopRequest
 from pipeline.train.trainer import Trainer
+from pipeline.train.walltime import WallTime
 
 PAD = 2
 AfterStep = Callable[[TorchEngine, Position], None]
@@ -44,7 +47,7 @@ class Loop:
             return True
 
         with StopRequest() as stop:
-            return trainer.train(position, found, stop, lambda at: after_step(self.engine, at), save)
+            return trainer.train(position, found, stop, WallTime(None, 0), lambda at: after_step(self.engine, at), save)
 
 
 def _spoil(engine: TorchEngine, step: int, at: int, kept: dict[str, torch.Tensor]) -> None:
@@ -117,14 +120,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_dropout_depends_on_the_random_state(short_stage: Any, tmp_path: Path) -> None:
+def test_dropout_depends_on_seed_step_and_micro_batch_and_on_nothing_before(short_stage: Any) -> None:
     settings = short_stage.settings({"dropout": 0.2})
-    losses: list[float] = []
-    for _ in range(2):
-        loop = Loop(short_stage, settings, tmp_path)
-        torch.manual_seed(len(losses))
-        losses.append(loop.engine.accumulate(short_stage.rows()[:4], PAD, 0.3).loss)
-    assert losses[0] != losses[1]
+
+    def loss(step: int, seed: int = 0) -> float:
+        torch.manual_seed(time.perf_counter_ns())
+        stage = short_stage.settings({"dropout": 0.2}, seed=seed)
+        engine = TorchEngine(build_model(settings), stage.training, torch.device("cpu"), torch.float32)
+        found: float = engine.accumulate(short_stage.rows()[:4], PAD, 0.3, step).loss
+        return found
+
+    assert loss(1) == loss(1)
+    assert len({loss(1), loss(2), loss(1, seed=1)}) == 3
+    twice = short_stage.rows()[:2].repeat(2, 1)
+    halves = [short_stage.engine(settings).accumulate(rows, PAD, 0.3, 1).loss for rows in (twice, twice[:2])]
+    assert halves[0] != halves[1], "equal rows in the second micro-batch meet other numbers"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
