@@ -38,7 +38,7 @@ from pipeline.train.lease import Lease
 from pipeline.train.metrics import TABLES, MetricsLog, rows_of_metrics
 from pipeline.train.outcome import TrainingError
 from pipeline.train.progress import Progress
-from pipeline.train.replicas import join, leave
+from pipeline.train.replicas import joined
 from pipeline.train.signals import Stopped, StopRequest
 from pipeline.train.task import Task
 from pipeline.train.trainer import Trainer
@@ -65,13 +65,9 @@ def train_together(task: Task, stop: StopRequest) -> dict[str, Any]:
     dtype = compute_dtype(task.settings.training, device)
     torch.set_num_threads(task.threads)
     inputs = read_inputs(task.settings, task.build)
-    replicas = join(device)
-    try:
-        with Lease(task.folder) if replicas.is_first else nullcontext() as lease:
-            engine = TorchEngine(build_model(task.settings), task.settings.training, device, dtype, replicas)
-            return Attempt(task, inputs, engine, lease).go(stop)
-    finally:
-        leave()
+    with joined(device) as replicas, Lease(task.folder) if replicas.is_first else nullcontext() as lease:
+        engine = TorchEngine(build_model(task.settings), task.settings.training, device, dtype, replicas)
+        return Attempt(task, inputs, engine, lease).go(stop)
 
 
 def _own_device(task: Task) -> torch.device:
@@ -116,7 +112,9 @@ class Attempt:
         self._name = f"train {task.build.one('validation').name.split('/')[1]}"
         self._engine = engine
         self._replicas = engine.replicas
-        self._best_flops = peak_flops(engine.device, engine.dtype) * self._replicas.size if lease else 1.0
+        self._best_flops = 1.0  # measured only where it is told
+        if lease is not None:
+            self._best_flops = self._replicas.size * peak_flops(engine.device, engine.dtype)
         self._flops_per_token = training_flops_per_token(settings.model, settings.seq_len)
         self._lease = lease
         self._is_final_saved = False

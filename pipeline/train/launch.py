@@ -12,7 +12,7 @@ from pipeline.settings.base import SettingsError
 from pipeline.settings.distributed import DistributedSettings
 from pipeline.train import node
 from pipeline.train.offspring import start
-from pipeline.train.outcome import OUTCOME, result_of
+from pipeline.train.outcome import result_of
 from pipeline.train.signals import StopRequest
 from pipeline.train.slurm import SlurmError, job_id, job_nodes
 from pipeline.train.task import STOP, Task
@@ -27,19 +27,17 @@ def launch(task: Task) -> dict[str, Any]:
     the machines do not suit the layout, else what the processes' outcome says.
     """
     launcher, death = _launcher(task.layout)
-    for name in (OUTCOME, STOP):
-        (task.folder / name).unlink(missing_ok=True)
-    path = task.write()
     with StopRequest() as stop:
+        path = task.write()
         command = [*launcher, sys.executable, "-m", node.__name__, str(path)]
         # A terminal's Ctrl-C is not for srun, which would not pass it on as it is.
         process = start(command, death, stdin=subprocess.DEVNULL, start_new_session=bool(launcher))
         try:
-            _await(process, stop, task.folder / STOP)
+            _await(process, stop, path.parent / STOP)
         finally:
             process.send_signal(death)
             process.wait()
-    return result_of(task.folder)
+    return result_of(path.parent)
 
 
 def _await(process: subprocess.Popen[bytes], stop: StopRequest, file: Path) -> None:
@@ -59,8 +57,9 @@ def _launcher(layout: DistributedSettings) -> tuple[list[str], signal.Signals]:
     if layout.nodes == 1:
         return [], signal.SIGKILL
     _require_nodes(layout)
-    nodes = ["srun", f"--nodes={layout.nodes}", f"--ntasks={layout.nodes}", "--ntasks-per-node=1"]
-    return [*nodes, "--kill-on-bad-exit=1"], signal.SIGTERM  # at SIGKILL it would leave its tasks behind
+    nodes = [f"--nodes={layout.nodes}", f"--ntasks={layout.nodes}", "--ntasks-per-node=1"]
+    # Unbound, for a node's one task starts all processes of the node; at SIGKILL srun would leave its tasks behind.
+    return ["srun", *nodes, "--cpu-bind=none", "--kill-on-bad-exit=1"], signal.SIGTERM
 
 
 def _require_nodes(layout: DistributedSettings) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline.train import worker
 from pipeline.train.offspring import start
 from pipeline.train.outcome import LOST_OTHERS, TrainingError, write_death, write_error
+from pipeline.train.signals import STOPPING
 from pipeline.train.slurm import SlurmError, meeting_point, node_number
 from pipeline.train.task import Task
 
@@ -28,13 +29,15 @@ CAUSE_SECONDS = 5.0
 
 def main(path: Path) -> int:
     """Start this node's processes and wait for all. Returns 0 if all ended well."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)  # Slurm sends them to all; those that train save first
     task = Task.read(path)
     try:
         workers = _start(task, path)
     except SlurmError as error:
-        write_error(task.folder, TrainingError(f"the processes cannot meet: {error}"))
+        write_error(path.parent, TrainingError(f"the processes cannot meet: {error}"))
         return 1
-    failed = _await(workers, task)
+    failed = _await(workers, path.parent, task.layout.world_size)
     if failed and all(code == LOST_OTHERS for code in failed):
         time.sleep(CAUSE_SECONDS)
     return int(bool(failed))
@@ -64,21 +67,25 @@ def _start(task: Task, path: Path) -> dict[int, subprocess.Popen[bytes]]:
     return workers
 
 
-def _await(workers: dict[int, subprocess.Popen[bytes]], task: Task) -> list[int]:
+def _await(workers: dict[int, subprocess.Popen[bytes]], folder: Path, size: int) -> list[int]:
     """Wait until all ended. Tells of the first that died without a word; returns the codes of those that failed."""
-    failed: dict[int, int] = {}
     deadline = float("inf")
-    while len(failed) + sum(one.poll() == 0 for one in workers.values()) < len(workers):
-        for rank, one in workers.items():
-            if one.poll() and rank not in failed:
-                failed[rank] = one.returncode
-                deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
-                if one.returncode != LOST_OTHERS:
-                    write_death(task.folder, rank, task.layout.world_size, platform.node(), one.returncode)
+    while any(one.poll() is None for one in workers.values()):
+        if _tell_of_failures(workers, folder, size):
+            deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
         if time.monotonic() > deadline:
             for one in workers.values():
-                one.send_signal(signal.SIGKILL)
+                one.kill()
         time.sleep(POLL_SECONDS)
+    return _tell_of_failures(workers, folder, size)
+
+
+def _tell_of_failures(workers: dict[int, subprocess.Popen[bytes]], folder: Path, size: int) -> list[int]:
+    """The codes of the processes that failed so far. Who was killed comes first: others may have died of that."""
+    failed = {rank: one.returncode for rank, one in workers.items() if one.poll()}
+    for rank in sorted(failed, key=lambda rank: (failed[rank] != -signal.SIGKILL, rank)):
+        if failed[rank] != LOST_OTHERS:
+            write_death(folder, rank, size, platform.node(), failed[rank])
     return list(failed.values())
 
 

@@ -15,8 +15,8 @@ PR_SET_PDEATHSIG = 1
 def start(command: Sequence[str], death: signal.Signals = signal.SIGKILL, **options: object) -> subprocess.Popen[bytes]:
     """Start a program that gets the signal `death` when this process is gone, even by SIGKILL.
 
-    It ignores what asks training to stop, unless it says otherwise itself: a launcher outlasts the saving of those that
-    it launched. Call it from the main thread, whose end counts as that of the process.
+    At first it ignores what asks training to stop, so that it can get ready for that. Call it from the main thread,
+    whose end counts as that of the process.
     """
     libc = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
     parent = os.getpid()

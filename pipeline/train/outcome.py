@@ -1,4 +1,4 @@
-"""How an attempt of several processes ended: a file in the run's folder, written by one, read by who started them."""
+"""How an attempt of several processes ended: a file beside their task, written by one, read by who started them."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def write_death(folder: Path, rank: int, size: int, host: str, code: int) -> Non
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    """The counts of an attempt that came to its end.
+    """The counts of an attempt that came to its end, from the folder of its task.
 
     Raises what ended it otherwise: SettingsError, ArtifactError, TrainingError, OSError, Stopped.
     """
@@ -58,7 +58,8 @@ def result_of(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise TrainingError(
-            f"{folder}: the processes of the training ended without a word; {_way_out(folder)}"
+            f"{folder.parent}: the processes that train ended, or lost each other, and the lines above may tell why; "
+            f"{_way_out(folder)}"
         ) from None
     if found["kind"] == "done":
         return dict(found["counts"])
@@ -82,5 +83,5 @@ def _how(folder: Path, code: int) -> str:
 
 
 def _way_out(folder: Path) -> str:
-    step = last_checkpoint(folder)
+    step = last_checkpoint(folder.parent)
     return f"run the same command again: it {f'continues after step {step}' if step else 'starts anew'}"

@@ -99,19 +99,25 @@ class Replicas:
             )
 
 
-def join(device: torch.device) -> Replicas:
-    """Meet the other processes, as the environment says (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun's)."""
+@contextmanager
+def joined(device: torch.device) -> Iterator[Replicas]:
+    """Meet the other processes, as the environment says (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun's).
+
+    Raises ReplicaLost where they cannot be reached; then nothing is closed, for that might wait for them.
+    """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with _reaching(rank):
         if device.type == "cuda":
             dist.init_process_group("nccl", timeout=TIMEOUT, device_id=device)
         else:
             dist.init_process_group("gloo", timeout=TIMEOUT)
-    return Replicas(rank, size, device)
-
-
-def leave() -> None:
-    """Close the connections."""
+    try:
+        yield Replicas(rank, size, device)
+    except ReplicaLost:
+        raise
+    except BaseException:
+        dist.destroy_process_group()
+        raise
     dist.destroy_process_group()
 
 
@@ -137,4 +143,5 @@ def _reaching(rank: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo raises no narrower one
-        raise ReplicaLost(f"process {rank} lost the others: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise ReplicaLost(f"process {rank} lost the others ({reason})") from error

@@ -25,7 +25,8 @@ def job_id() -> str | None:
 
 def job_end(job: str) -> float | None:
     """When the time of a job is over, in seconds since 1970; None where it has no end. Raises SlurmError."""
-    if told := os.environ.get("SLURM_JOB_END_TIME"):
+    told = os.environ.get("SLURM_JOB_END_TIME", "")
+    if told.isdigit():
         return float(told)
     text = _ask("squeue", "--noheader", "--jobs", job, "--format", "%e").strip()
     try:

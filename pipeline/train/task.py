@@ -1,6 +1,11 @@
-"""What the processes of an attempt are told: a file in the run's folder, written by who starts them."""
+"""What the processes of an attempt are told, by who starts them: a file in a folder of the attempt's own.
+
+Of its own, for on a network file system a name that was gone a moment ago may still look so on another node.
+"""
 
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,9 +18,11 @@ from pipeline.artifact.publish import WORKING
 from pipeline.settings.distributed import DistributedSettings
 from pipeline.settings.training import TrainStep
 
+LAUNCH = "launch-"
+"""How the folder of an attempt of several processes is called, below the run's."""
 TASK = "task.json"
 STOP = "stop"
-"""The file that asks a running attempt to stop: the number of a signal."""
+"""The file beside it that asks to stop: the number of a signal."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,10 @@ class Task:
         return self.layout.threads or max(1, self.build.workers // self.layout.processes_a_node)
 
     def write(self) -> Path:
-        """Write it where every process can read it. Returns the path."""
+        """Write it where every process can read it, in place of those of earlier attempts. Returns the path."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for earlier in self.folder.glob(f"{LAUNCH}*"):
+            shutil.rmtree(earlier)
         build = self.build
         plain = {
             "settings": self.settings.model_dump(mode="json", by_alias=True),
@@ -54,7 +64,7 @@ class Task:
             "kept": sorted(build.kept),
             "job_end": self.job_end,
         }
-        path = self.folder / TASK
+        path = Path(tempfile.mkdtemp(prefix=LAUNCH, dir=self.folder)) / TASK
         write_atomic(path, json.dumps(plain))
         return path
 

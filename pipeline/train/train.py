@@ -28,7 +28,7 @@ def train(settings: TrainStep, build: Build) -> dict[str, Any]:
     try:
         return _train(task)
     except Stopped as stopped:
-        if stopped.reason == WALL_TIME:
+        if stopped.reason == WALL_TIME and stopped.saved:  # else the next job would stand where this one began
             continue_in_the_next_job(task.folder, stopped.step)
         raise
 

@@ -1,7 +1,7 @@
 """One of the processes that train together: `python -m pipeline.train.worker TASK`.
 
-Its environment is that of torchrun: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. How it ended stands in
-the run's folder.
+Its environment is that of torchrun: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. How it ended stands
+beside its task.
 """
 
 import os
@@ -20,12 +20,11 @@ def main(path: Path) -> int:
     """Train as one replica. Returns the exit code: 0 also where it was asked to stop and all of them did."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_DFL)  # who started it ignores them
-    folder = path.parent
-    with StopRequest(folder / STOP) as stop:
+    with StopRequest(path.parent / STOP) as stop:
         try:
             return _train(path, stop)
         except (SettingsError, ArtifactError, OSError) as error:
-            write_error(folder, error)
+            write_error(path.parent, error)
             return 1
 
 
@@ -39,13 +38,13 @@ def _train(path: Path, stop: StopRequest) -> int:
         counts = train_together(task, stop)
     except Stopped as stopped:
         if is_first:
-            write_outcome(task.folder, "stopped", reason=stopped.reason, step=stopped.step, saved=stopped.saved)
+            write_outcome(path.parent, "stopped", reason=stopped.reason, step=stopped.step, saved=stopped.saved)
         return 0
     except ReplicaLost as lost:
         print(f"train: {lost}", file=sys.stderr, flush=True)
         return LOST_OTHERS
     if is_first:
-        write_outcome(task.folder, "done", counts=counts)
+        write_outcome(path.parent, "done", counts=counts)
     return 0
 
 

@@ -93,7 +93,11 @@ def test_a_stage_without_the_optional_sections_has_their_defaults() -> None:
         ),
         ("distributed.engine", "deepspeed", "demo.json: distributed.engine is 'deepspeed', but this version trains"),
         ("distributed.engine", "jax", "demo.json: distributed.engine: 'jax': input should be 'torch' or 'deepspeed'"),
-        ("distributed.data_parallel", 3, "demo.json: distributed.data_parallel is 3, but training.global_batch_size 8 i"),
+        (
+            "distributed.data_parallel",
+            3,
+            "demo.json: distributed.data_parallel is 3, but training.global_batch_size 8",
+        ),
         ("distributed.data_parallel", 12, "demo.json: distributed.data_parallel is 12, but processes_per_node is 8"),
         ("distributed.tensor_parallel", 2, "demo.json: distributed.tensor_parallel is 2, but this version trains with"),
         ("distributed.pipeline_parallel", 2, "demo.json: distributed.pipeline_parallel is 2, but this version trains"),

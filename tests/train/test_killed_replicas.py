@@ -129,7 +129,7 @@ def test_the_wish_to_stop_is_handed_on_by_who_started_them(
     """Before they train, so that the one second between two looks at the file does not matter."""
     attempts = attempts_at(settings, tmp_path, 2)
     process = attempts.start()
-    attempts.wait_until(process, lambda: attempts.sees("run/task.json"))
+    attempts.wait_until(process, lambda: attempts.sees("run/launch-*/task.json"))
     to_the_front(process, signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
@@ -139,12 +139,12 @@ def test_the_wish_to_stop_is_handed_on_by_who_started_them(
 def test_a_second_signal_ends_all_at_once(attempts_at: Any, settings: TrainStep, tmp_path: Path) -> None:
     attempts = attempts_at(settings, tmp_path, 2)
     process = attempts.start()
-    attempts.wait_until(process, lambda: attempts.sees("run/task.json") and len(descendants(process)) == 3)
+    attempts.wait_until(process, lambda: attempts.sees("run/launch-*/task.json") and len(descendants(process)) == 3)
     processes = descendants(process)
     for one in processes:
         one.suspend()
     to_the_front(process, signal.SIGTERM)
-    attempts.wait_until(process, lambda: attempts.sees("run/stop"))
+    attempts.wait_until(process, lambda: attempts.sees("run/launch-*/stop"))
     to_the_front(process, signal.SIGTERM)
     assert process.wait(timeout=60) == -signal.SIGTERM
     assert not psutil.wait_procs(processes, timeout=30)[1]

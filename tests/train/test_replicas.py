@@ -113,23 +113,22 @@ def test_what_two_processes_train_does_not_depend_on_where_they_began(
 
 
 PAIR = """
-import os, torch
-from pipeline.train.replicas import join, leave
+import torch
+from pipeline.train.replicas import joined
 
-replicas = join(torch.device("cpu"))
-own = torch.tensor([replicas.rank + 1.0, 1.0])
-weight = torch.nn.Parameter(torch.zeros(2))
-weight.grad = own.clone()
-replicas.sum_gradients([weight])
-rank = replicas.rank
-found = [replicas.sum(own).tolist(), weight.grad.tolist(), replicas.largest(rank), replicas.hear(rank)]
-found += [replicas.agree(rank == 1), replicas.agree(False), replicas.gather(f"host{replicas.rank}")]
-print(found)
-try:
-    replicas.require_equal(float(replicas.rank), 7)
-except ValueError as error:
-    print(type(error).__name__, error)
-leave()
+with joined(torch.device("cpu")) as replicas:
+    rank = replicas.rank
+    own = torch.tensor([rank + 1.0, 1.0])
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = own.clone()
+    replicas.sum_gradients([weight])
+    found = [replicas.sum(own).tolist(), weight.grad.tolist(), replicas.largest(rank), replicas.hear(rank)]
+    found += [replicas.agree(rank == 1), replicas.agree(False), replicas.gather(f"host{rank}")]
+    print(found)
+    try:
+        replicas.require_equal(float(rank), 7)
+    except ValueError as error:
+        print(type(error).__name__, error)
 """
 
 
