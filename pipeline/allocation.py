@@ -1,5 +1,6 @@
 """What a job of a step asks a cluster for: nodes, GPUs, memory, time. Known from the stage's layout before it runs."""
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,19 +34,36 @@ class Cluster:
     """The generic resource that a GPU is, for instance `gpu` or `gpu:h100`."""
     train_minutes: int = 1440
     """How long one training job may run. A stage that takes longer continues in the next job."""
+    extra: str = ""
+    """More options for sbatch."""
 
     @classmethod
-    def of(cls, default_resources: Mapping[str, Any]) -> "Cluster | None":
-        """Read it from a profile's default resources; None where they name no cluster."""
+    def of(cls, default_resources: Mapping[str, str | int]) -> "Cluster | None":
+        """Read it from a profile's default resources as they are written; None where they name no cluster."""
         if "gpu_partition" not in default_resources:
             return None
-        fields = ("gpu_partition", "gpu_gres", "train_minutes")
-        named = {name: default_resources[name] for name in fields if name in default_resources}
-        return cls(cpu_partition=default_resources["slurm_partition"], **named)
+        fields = {
+            "slurm_partition": "cpu_partition",
+            "gpu_partition": "gpu_partition",
+            "gpu_gres": "gpu_gres",
+            "train_minutes": "train_minutes",
+            "slurm_extra": "extra",
+        }
+        return cls(
+            **{field: _plain(default_resources[key]) for key, field in fields.items() if key in default_resources}
+        )
 
 
 class Resources(dict[str, Any]):
     """Snakemake's resources by name; one that is not there is not asked for."""
+
+
+def _plain(written: str | int) -> Any:
+    """The value of a resource as a profile writes it: a number, a text, or a text in Python's quotes."""
+    try:
+        return ast.literal_eval(str(written))
+    except (SyntaxError, ValueError):
+        return written
 
 
 def stage_threads(node: Node) -> int:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact.change import Change, changes
+from pipeline.artifact.change import Change, changes, summary
 from pipeline.artifact.code import code_files
 from pipeline.artifact.cost import EXPENSIVE_SECONDS, seconds_taken
 from pipeline.artifact.fingerprint import Identity, source_of
@@ -39,7 +39,7 @@ class State:
         """Its reasons in one line."""
         if not self.runs:
             return ""
-        return "; ".join(map(str, self.changes)) or "what it is made of is made again"
+        return summary(self.changes) or "what it is made of is made again"
 
 
 class Graph:
@@ -52,7 +52,7 @@ class Graph:
         self._check_rebuild(project.workflow.rebuild)
         self._written = {name: _written(self.manifest(name)) for name in self.nodes}
         self._records: dict[str, Manifest | None] = {}
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, Source | None] = {}
         self._plans: dict[str, Identity | None] = {}
         self._states: dict[str, State] = {}
         self._code: dict[str, Mapping[str, str]] = {}
@@ -158,29 +158,46 @@ class Graph:
             return State(bool(lost), lost)
         planned = self.planned(node.name)
         found = changes(record, node.settings, self.code(node.step), planned.inputs if planned else None)
-        if not found and all(self.settled(name) for name in node.inputs):
+        if not found and all(self._source(name) for name in node.inputs):
             found = (Change("unread", "its files were touched or replaced and have to be read"),)
         return State(True, found)
 
     def _plan(self, node: Node) -> Identity | None:
-        if not all(self.settled(name) for name in node.inputs):
-            return None
         files = files_known(node.files, self.record(node.name), self._reads_files)
-        if files is None:
-            return None
-        return self._identity(node, map(self._source, node.inputs), files)
+        inputs = [self._source(name) for name in node.inputs]
+        known = [source for source in inputs if source is not None]
+        return None if files is None or len(known) < len(inputs) else self._identity(node, known, files)
 
     def _identity(self, node: Node, inputs: Iterable[Source], files: Sequence[Source] = ()) -> Identity:
         ordered = sorted(inputs, key=lambda one: (one.role, one.artifact))
         return Identity(node.step, node.settings, self.code(node.step), (*ordered, *files))
 
-    def _source(self, name: str) -> Source:
-        """A settled artifact as an input of others."""
+    def _source(self, name: str) -> Source | None:
+        """An artifact as an input of others; None where its content is not known before it is made."""
         if name not in self._sources:
             record = self.record(name)
-            assert record is not None
-            self._sources[name] = source_of(STEPS[record.step].role, record)
+            if record is not None:
+                settled = self.settled(name)
+                self._sources[name] = source_of(STEPS[record.step].role, record) if settled else None
+            else:
+                self._sources[name] = self._remembered(name)
         return self._sources[name]
+
+    def _remembered(self, name: str) -> Source | None:
+        """What a deleted artifact was, as one that was made of it tells: made again it is the same.
+
+        Not of a training run: on a GPU the same settings can give other bytes.
+        """
+        step, planned = STEPS[self.nodes[name].step], self.planned(name)
+        if planned is None or step.resumes or not step.repeatable:
+            return None
+        return self._used.get((name, planned.fingerprint))
+
+    @cached_property
+    def _used(self) -> dict[tuple[str, str], Source]:
+        """The inputs that all artifacts were made of, by name and fingerprint."""
+        records = filter(None, map(self.record, self.nodes))
+        return {(source.artifact, source.fingerprint): source for record in records for source in record.inputs}
 
     @cached_property
     def _reads_files(self) -> bool:

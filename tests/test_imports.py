@@ -12,7 +12,7 @@ from pipeline.artifact.code import ROOT, imports
 
 ORDER = (
     "settings", "artifact", "corpus", "tokenizer", "shards", "model", "evaluate", "train", "export", "report",
-    "steps", "graph", "__main__",
+    "steps", "nodes", "graph", "allocation", "manage", "__main__",
 )  # fmt: skip
 """A package imports only itself and what stands left of it."""
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))

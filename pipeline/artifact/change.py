@@ -9,6 +9,7 @@ from pipeline.artifact.manifest import FILE_ROLE, Manifest, Source
 
 Kind = Literal["missing", "settings", "code", "input", "lost", "unread"]
 SHOWN_CHARACTERS = 60
+SHOWN_CHANGES = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,19 @@ class Change:
         if self.kind == "input":
             return f"input {self.what} {_verb(self.before, self.now)}"
         return self.what
+
+
+def summary(found: Sequence[Change]) -> str:
+    """Some changes in one line: of each kind the first few, and how many more there are."""
+    by_kind: dict[str, list[Change]] = {}
+    for change in found:
+        by_kind.setdefault(change.kind, []).append(change)
+    return "; ".join(_first_few(changes) for changes in by_kind.values())
+
+
+def _first_few(found: Sequence[Change]) -> str:
+    more = len(found) - SHOWN_CHANGES
+    return "; ".join(map(str, found[:SHOWN_CHANGES])) + (f" and {more} more" if more > 0 else "")
 
 
 def settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:

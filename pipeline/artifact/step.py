@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.build import Build
-from pipeline.artifact.change import changes
+from pipeline.artifact.change import changes, summary
 from pipeline.artifact.code import code_files
 from pipeline.artifact.cost import EXPENSIVE_SECONDS, Meter, seconds_taken, versions
 from pipeline.artifact.files import HASHED_BYTES, ArtifactError
@@ -121,7 +121,7 @@ def _refuse_to_rebuild(request: Request, identity: Identity) -> None:
     seconds = seconds_taken(record)
     if record.fingerprint != identity.fingerprint and seconds > EXPENSIVE_SECONDS:
         found = changes(record, identity.settings, identity.code_files, identity.inputs)
-        raise ArtifactError(unasked(request.name, seconds, "; ".join(map(str, found))))
+        raise ArtifactError(unasked(request.name, seconds, summary(found)))
 
 
 def unasked(name: str, seconds: float, why: str) -> str:

@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.nodes import Node
 
 ASK_SECONDS = 10
+FRESH_SECONDS = 5.0
 FORMAT = "%i|%T|%k|%R|%S|%Z"
 """Id, state, comment, reason or nodes, start (an estimate while it waits), work directory."""
 
@@ -49,6 +51,22 @@ def jobs_here(folder: Path) -> list[Job]:
         for number, state, comment, reason, start, work in rows
         if Path(work).resolve() == folder.resolve()
     ]
+
+
+class Queue:
+    """The jobs of a folder, asked for again when the last answer is a few seconds old."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._asked = float("-inf")
+        self._jobs: list[Job] = []
+
+    def jobs(self) -> list[Job]:
+        """The jobs that wait or run."""
+        if time.monotonic() - self._asked > FRESH_SECONDS:
+            self._jobs = [job for job in jobs_here(self._folder) if job.state != "COMPLETING"]
+            self._asked = time.monotonic()
+        return self._jobs
 
 
 def comment_of(node: Node) -> str:

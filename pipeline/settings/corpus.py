@@ -1,7 +1,7 @@
 """Settings of the corpus: which domains, with which weights, from where, and how bad lines are treated."""
 
-import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Literal
 
 from pydantic import Field
@@ -86,13 +86,15 @@ def normalize_weights(domains: Mapping[str, Domain]) -> dict[str, float]:
         raise SettingsError(
             "domains: there is none; write at least one, for instance `domains: {python_code: {weight: 1}}`"
         )
-    total = math.fsum(domain.weight for domain in domains.values())
+    # As they are written, not as binary fractions: 5, 3 and 2 are the same shares as 0.5, 0.3 and 0.2, to the last bit.
+    weights = {name: Fraction(str(domain.weight)) for name, domain in domains.items()}
+    total = sum(weights.values())
     if total <= 0:
         keys = ", ".join(f"domains.{name}.weight" for name in domains)
         raise SettingsError(
             f"{keys}: every weight is 0, so there is nothing to train on; give at least one a positive weight"
         )
-    return {name: domain.weight / total for name, domain in domains.items()}
+    return {name: float(weight / total) for name, weight in weights.items()}
 
 
 def embedded_bytes(domain: str, corpus_bytes: int) -> int:

@@ -1,4 +1,4 @@
-from pipeline.artifact.change import Change, changes, code_changes, input_changes, settings_changes
+from pipeline.artifact.change import Change, changes, code_changes, input_changes, settings_changes, summary
 from pipeline.artifact.manifest import Manifest, Source
 
 RECORD = Manifest(
@@ -55,3 +55,11 @@ def test_a_long_value_is_shortened() -> None:
     (found,) = settings_changes({"files": []}, {"files": ["a" * 100]})
     assert str(found).endswith("...")
     assert len(str(found)) < 100
+
+
+def test_a_summary_shows_the_first_few_of_each_kind() -> None:
+    files = [Change("code", f"{number}.py", "1", "2") for number in range(5)]
+    assert summary([Change("settings", "lr", 1, 2), *files]) == (
+        "lr: 1 -> 2; code of 0.py changed; code of 1.py changed; code of 2.py changed and 2 more"
+    )
+    assert summary([]) == ""

@@ -74,10 +74,18 @@ class Workspace:
         workspace.write(config, stage)
         return workspace
 
-    def write(self, config: dict[str, Any], stage: dict[str, Any]) -> None:
-        """Write the configuration and the stage's file."""
+    def write(self, config: dict[str, Any], stage: dict[str, Any], **stages: dict[str, Any]) -> None:
+        """Write the configuration and the stages' files: that of `small`, and others by name."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
-        (self.folder / "config" / "stages" / "small.json").write_text(json.dumps(stage))
+        for name, content in {"small": stage, **stages}.items():
+            (self.folder / "config" / "stages" / f"{name}.json").write_text(json.dumps(content))
+
+    def tool(self, *arguments: str) -> str:
+        """Run a tool of the command line on this configuration and return what it printed."""
+        command = [sys.executable, "-m", "pipeline", *arguments, "--configfile", str(self.folder / "config.yaml")]
+        done = subprocess.run(command, cwd=self.folder, env=environment(self.root), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def copy(self, folder: Path) -> "Workspace":
         """The same state in another place, Snakemake's notes included."""
@@ -147,6 +155,11 @@ def environment(root: Path) -> dict[str, str]:
         "PATH": os.pathsep.join(binaries),
         "OMP_NUM_THREADS": "1",
     }
+
+
+def planned_artifacts(dry_run: str) -> set[str]:
+    """The artifacts that a dry run with --printshellcmds would make."""
+    return set(re.findall(rf"--output results/(\S+)/{MANIFEST}", dry_run))
 
 
 def finished_rules(output: str) -> list[str]:

@@ -9,13 +9,16 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import RerunTrigger
 
 PROJECT_ROOT = Path(workflow.basedir).parent
-if str(PROJECT_ROOT) not in sys.path:
+# Before another copy, which may be installed, or stand where snakemake was started.
+if sys.path[0] != str(PROJECT_ROOT):
     sys.path.insert(0, str(PROJECT_ROOT))
 
 from pipeline.allocation import Cluster, stage_resources, stage_threads
 from pipeline.artifact.canonical import canonical_json
 from pipeline.artifact.manifest import MANIFEST
 from pipeline.graph import Graph
+from pipeline.manage.diagnosis import explain, failures
+from pipeline.manage.queue import Queue, comment_of
 from pipeline.settings.base import SettingsError
 from pipeline.settings.project import load_project
 
@@ -41,7 +44,16 @@ RESULTS = str(GRAPH.results)
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 NUMBER = r"\d{4}"
-CLUSTER = Cluster.of(workflow.resource_settings.default_resources or {})
+CLUSTER = Cluster.of(
+    {
+        name: resource.raw
+        for name, resource in (
+            workflow.resource_settings.default_resources or {}
+        ).items()
+    }
+)
+
+QUEUE = Queue(Path())
 
 # A manifest that was lost while its artifact is whole is written again at once; nothing has to run for it.
 if workflow.is_main_process:
@@ -159,16 +171,34 @@ def share(resource, pattern):
 
     def amount(wildcards, attempt):
         name = pattern.format(**wildcards)
-        asked = stage_resources(
-            node(name),
-            GRAPH.project.stages[wildcards.stage],
-            CLUSTER,
-            attempt,
-            found=CLUSTER is not None and GRAPH.is_made(name),
-        )
-        return asked.get(resource)
+        stage = GRAPH.project.stages[wildcards.stage]
+        found = CLUSTER is not None and (GRAPH.is_made(name) or bool(job_of(name)))
+        return stage_resources(node(name), stage, CLUSTER, attempt, found).get(resource)
 
     return amount
+
+
+def after(pattern):
+    """Resource function: more options for sbatch: the profile's, and to wait for a job that still makes this artifact.
+
+    An orchestrator that was killed leaves its jobs in the queue. The new job starts when that one has ended, and most
+    likely finds its work done.
+    """
+
+    def options(wildcards):
+        left = job_of(pattern.format(**wildcards))
+        wait = [f"--dependency=afterany:{left}"] if left else []
+        return " ".join([CLUSTER.extra, *wait]).strip() if CLUSTER else None
+
+    return options
+
+
+def job_of(name):
+    """The id of a Slurm job of this folder that makes an artifact, started by an earlier snakemake."""
+    if CLUSTER is None or not workflow.is_main_process:
+        return None
+    comment = comment_of(node(name))
+    return next((job.id for job in QUEUE.jobs() if job.comment == comment), None)
 
 
 def refuse_unasked_rebuilds():
@@ -180,3 +210,21 @@ def refuse_unasked_rebuilds():
     ]
     if refusals := list(filter(None, map(GRAPH.refusal, trained))):
         raise WorkflowError("\n".join(refusals))
+
+
+def explain_failures(log):
+    """Tell after a run what failed and what to do, from Snakemake's own log."""
+    text = Path(log).read_text(encoding="utf-8", errors="replace")
+    for failure in failures(text, GRAPH):
+        logger.error("\n" + "\n".join(explain(GRAPH, failure)))
+
+
+def warn_of_what_came_out_differently():
+    """Tell after a run where its results made something stale that was not to run: program versions may do that."""
+    left = Graph(GRAPH.project).running()
+    surprises = [name for name in left if not GRAPH.state(name).runs]
+    if surprises:
+        logger.warning(
+            f"Made again, some artifacts came out with other bytes than before (another device, other program versions), "
+            f"so {', '.join(surprises)} follow: run the same command again."
+        )

@@ -13,6 +13,7 @@ rule download:
     resources:
         mem_mb=growing(1000),
         runtime=growing(240),
+        slurm_extra=after("raw/{domain}/{block}"),
     params:
         settings=settings("raw/{domain}/{block}"),
         why=why("raw/{domain}/{block}"),

@@ -16,6 +16,7 @@ rule evaluate:
         gres=share("gres", "evaluate/{stage}"),
         tasks_per_gpu=share("tasks_per_gpu", "evaluate/{stage}"),
         slurm_partition=share("slurm_partition", "evaluate/{stage}"),
+        slurm_extra=after("evaluate/{stage}"),
     params:
         settings=settings("evaluate/{stage}"),
         why=why("evaluate/{stage}"),
@@ -78,6 +79,7 @@ rule export:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
+        slurm_extra=after("export/{stage}"),
     params:
         settings=settings("export/{stage}"),
         why=why("export/{stage}"),

@@ -13,6 +13,7 @@ rule mixture:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
+        slurm_extra=after("mixture/{stage}"),
     params:
         settings=settings("mixture/{stage}"),
         why=why("mixture/{stage}"),
@@ -46,6 +47,7 @@ rule pack:
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
+        slurm_extra=after("shards/{stage}/{block}"),
     params:
         settings=settings("shards/{stage}/{block}"),
         why=why("shards/{stage}/{block}"),
@@ -77,6 +79,7 @@ rule validation:
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
+        slurm_extra=after("shards/{stage}/validation"),
     params:
         settings=settings("shards/{stage}/validation"),
         why=why("shards/{stage}/validation"),

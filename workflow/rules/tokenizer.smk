@@ -13,6 +13,7 @@ rule tokenizer:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
+        slurm_extra=after("tokenizer"),
     params:
         settings=settings("tokenizer"),
         why=why("tokenizer"),
@@ -44,6 +45,7 @@ rule tokenize:
     resources:
         mem_mb=growing(2000),
         runtime=growing(240),
+        slurm_extra=after("tokens/{domain}/{block}"),
     params:
         settings=settings("tokens/{domain}/{block}"),
         why=why("tokens/{domain}/{block}"),

@@ -20,7 +20,7 @@ rule train:
         gres=share("gres", "train/{stage}"),
         tasks_per_gpu=share("tasks_per_gpu", "train/{stage}"),
         slurm_partition=share("slurm_partition", "train/{stage}"),
-        slurm_extra=share("slurm_extra", "train/{stage}"),
+        slurm_extra=after("train/{stage}"),
     params:
         settings=settings("train/{stage}"),
         why=why("train/{stage}"),

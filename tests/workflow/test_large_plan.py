@@ -1,0 +1,42 @@
+"""A plan of 2,500 raw files stays small, with and without what an earlier run left."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from synthetic import large_workspace, record_everything
+from workspace import ROOT, Workspace, environment
+
+MOST_MIB = 200
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.chdir(tmp_path)
+    return large_workspace(tmp_path)
+
+
+def dry_run(workspace: Workspace) -> tuple[str, int]:
+    """What a dry run with the Slurm profile prints, and its peak memory in MiB."""
+    command = [*workspace.command("-n", "--quiet", "rules")]
+    command[command.index(str(ROOT / "profiles" / "local"))] = str(ROOT / "profiles" / "slurm")
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(ROOT))
+    assert done.stdout is not None
+    output = done.stdout.read()
+    _, status, usage = os.wait4(done.pid, 0)
+    assert status == 0, output
+    return output, usage.ru_maxrss // 1024
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["nothing was made", "everything was made"])
+def test_a_plan_of_thousands_of_files_fits_a_laptop(large: Workspace, recorded: bool) -> None:
+    if recorded:
+        record_everything(large)
+    output, peak = dry_run(large)
+    assert ("Nothing to be done" in output) == recorded
+    if not recorded:
+        jobs = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
+        assert jobs["download"] == jobs["tokenize"] == "52"
+    assert peak < MOST_MIB
