@@ -4,9 +4,9 @@ import importlib.metadata
 import os
 import platform
 import resource
-import sys
 import time
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from pipeline.artifact.manifest import Manifest
@@ -47,17 +47,17 @@ class Meter:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python, of this package and of the libraries that were loaded."""
-    loaded = {name: getattr(sys.modules.get(name), "__version__", None) for name in REPORTED}
-    found = {name: str(version) for name, version in loaded.items() if version}
-    return {"python": platform.python_version(), "seekmake": _own_version(), **found}
+    """The versions of Python, of this package and of the libraries that steps use, whichever process loaded them."""
+    found = {name: _version(name) for name in ("seekmake", *REPORTED)}
+    return {"python": platform.python_version(), **{name: version for name, version in found.items() if version}}
 
 
-def _own_version() -> str:
+@cache
+def _version(name: str) -> str | None:
     try:
-        return importlib.metadata.version("seekmake")
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return None
 
 
 def _cpu_seconds() -> float:

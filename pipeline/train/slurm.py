@@ -40,6 +40,11 @@ def job_nodes(job: str) -> int:
     return int(_ask("squeue", "--noheader", "--jobs", job, "--format", "%D").strip())
 
 
+def has_gpus(job: str) -> bool:
+    """Whether a job was given GPUs, or other generic resources. Raises SlurmError."""
+    return _ask("squeue", "--noheader", "--jobs", job, "--format", "%b").strip() not in ("", "N/A", "(null)")
+
+
 def requeue(job: str) -> None:
     """Have a running job ended and queued again. Raises SlurmError where that is not allowed."""
     _ask("scontrol", "requeue", job)

@@ -3,6 +3,7 @@
 This module needs no torch: it trains in this process, or starts the processes that train together and waits for them.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.settings.training import TrainStep
 from pipeline.train.launch import launch
 from pipeline.train.requeue import continue_in_the_next_job
 from pipeline.train.signals import WALL_TIME, Stopped
+from pipeline.train.slurm import SlurmError, has_gpus, job_id
 from pipeline.train.task import Task
 from pipeline.train.walltime import end_of_job
 
@@ -24,6 +26,7 @@ def train(settings: TrainStep, build: Build) -> dict[str, Any]:
     cannot go on, Stopped where it was asked to stop or its wall time is near (it has saved then).
     """
     _refuse_a_closed_gate(build.execution.get("gate"))
+    _refuse_a_job_without_gpus(build.execution.get("gres"))
     task = Task(settings, build, end_of_job())
     try:
         return _train(task)
@@ -50,3 +53,19 @@ def _refuse_a_closed_gate(manifest: str | None) -> None:
             f"the stage before did not pass its gate ({manifest}): {'; '.join(verdict['reasons'])}; "
             "train that stage longer, or change its evaluation.gate"
         )
+
+
+def _refuse_a_job_without_gpus(gres: str | None) -> None:
+    """A job that was to find its work done is given none, and must not train without them.
+
+    `gres` is what a job that trains asks for.
+    """
+    job = job_id()
+    try:
+        if gres and job and not has_gpus(job):
+            raise ArtifactError(
+                f"Slurm job {job} was given no GPUs, for another job seemed to have trained this stage, but did not; "
+                f"run the same command again: the next job asks for {gres}"
+            )
+    except SlurmError as error:
+        print(f"Slurm does not tell whether job {job} has GPUs: {error}", file=sys.stderr)

@@ -20,6 +20,7 @@ from pipeline.settings.base import SettingsError
 from pipeline.settings.training import TrainStep
 from pipeline.train.checkpoint import checkpoints, read_checkpoint
 from pipeline.train.outcome import TrainingError
+from pipeline.train.task import Task
 
 LOSSES = ("loss", "next_token", "mtp_0", "mtp_1", "sequence_balance", "switch_balance")
 
@@ -199,3 +200,17 @@ def test_all_code_that_trains_is_in_the_digest_of_the_step() -> None:
 def test_who_starts_the_processes_needs_no_torch() -> None:
     code = "import sys, pipeline.train.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_torchrun_can_start_the_processes_too(
+    short_stage: Any, settings_of: Callable[..., TrainStep], alone: Path, tmp_path: Path
+) -> None:
+    """They are told what torchrun tells, so whatever starts processes as it does may start them."""
+    build = short_stage.build(tmp_path, distributed={"device": "cpu", "data_parallel": 2, "threads": 1})
+    path = Task(settings_of(), build, job_end=None).write()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "pipeline.train.worker", str(path)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    require_equal_losses(metrics(tmp_path), metrics(alone))

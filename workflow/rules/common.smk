@@ -149,9 +149,18 @@ def files(pattern):
 
 def execution(pattern):
     """Params function: how the artifact of this name is computed, as JSON."""
-    return lambda wildcards, threads: json.dumps(
-        GRAPH.execution(pattern.format(**wildcards), threads)
-    )
+
+    def how(wildcards, threads):
+        name = pattern.format(**wildcards)
+        found = GRAPH.execution(name, threads)
+        if CLUSTER and node(name).step == "train":
+            stage = GRAPH.project.stages[wildcards.stage]
+            found["gres"] = stage_resources(
+                node(name), stage, CLUSTER, attempt=1, found=False
+            ).get("gres")
+        return json.dumps(found)
+
+    return how
 
 
 def growing(amount):
@@ -212,9 +221,11 @@ def refuse_unasked_rebuilds():
         raise WorkflowError("\n".join(refusals))
 
 
-def explain_failures(log):
-    """Tell after a run what failed and what to do, from Snakemake's own log."""
-    text = Path(log).read_text(encoding="utf-8", errors="replace")
+def explain_failures(logs):
+    """Tell after a run what failed and what to do, from Snakemake's own logs."""
+    text = "\n".join(
+        Path(log).read_text(encoding="utf-8", errors="replace") for log in logs
+    )
     for failure in failures(text, GRAPH):
         logger.error("\n" + "\n".join(explain(GRAPH, failure)))
 
