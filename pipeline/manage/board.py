@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.manage.run import SMOOTHED_STEPS, Run
+from pipeline.manage.run import Run
 from pipeline.manage.status import Overview, State, Status
 from pipeline.manage.words import seconds_in_words
 
@@ -30,7 +30,7 @@ MANY = ("download", "tokenize", "pack")
 
 def show(console: Console, overview: Overview) -> None:
     """Print an overview once."""
-    console.print(_headline(overview))
+    console.print(_headline(overview), soft_wrap=True)
     console.print(_artifacts(overview))
     for part in _runs(overview):
         console.print(part)
@@ -111,7 +111,7 @@ def _runs(overview: Overview) -> Iterator[RenderableType]:
 def _lines(run: Run) -> Iterator[str]:
     yield _progress(run)
     if run.loss is not None or run.smoothed_loss is not None:
-        yield f"loss {_figure(run.loss)}, mean of the last {SMOOTHED_STEPS} steps {_figure(run.smoothed_loss)}"
+        yield f"loss {_figure(run.loss)}, mean of the last {run.smoothed_over} steps {_figure(run.smoothed_loss)}"
     if run.tokens_per_second is not None:
         yield f"{run.tokens_per_second:,.0f} tokens/s" + (f", MFU {run.mfu:.0%}" if run.mfu is not None else "")
     if run.checkpoint is not None:

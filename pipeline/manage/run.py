@@ -17,7 +17,7 @@ MIXTURE = "(mixture)"
 HISTORY_BYTES = 16 << 20
 """About ten thousand attempts and checkpoints."""
 SMOOTHED_STEPS = 50
-"""Loss and speed are also told over so many of the last steps."""
+"""Loss and speed are also told over so many of the last steps, at most."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Run:
     loss: float | None
     """Of the next token, at the last step; None too where that was not finite."""
     smoothed_loss: float | None
+    smoothed_over: int
+    """The number of steps over which loss and speed are told."""
     tokens_per_second: float | None
     mfu: float | None
     seconds_left: float | None
@@ -82,6 +84,7 @@ def read_run(folder: Path, steps: int | None, is_current: bool) -> Run:
         steps=steps,
         loss=_number(rows[-1], "next_token") if rows else None,
         smoothed_loss=_mean(recent, "next_token"),
+        smoothed_over=len(recent),
         tokens_per_second=_median(recent, "tokens_per_second"),
         mfu=_median(recent, "mfu"),
         seconds_left=seconds * (steps - step) if steps is not None and seconds is not None else None,
