@@ -3,8 +3,10 @@
 import errno
 import importlib
 import json
+import shlex
 import sys
 import typing
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,8 @@ from pipeline.artifact.lineage import trace as trace_lineage
 from pipeline.artifact.manifest import MANIFEST
 from pipeline.artifact.step import Request, run
 from pipeline.artifact.verify import damage
+from pipeline.graph import Graph
+from pipeline.manage.workflow import read_graph
 from pipeline.settings.base import SettingsError, compose
 from pipeline.steps import STEPS, Step
 
@@ -105,11 +109,140 @@ for _step in STEPS.values():
     app.command(_step.name, help=_step.help, rich_help_panel="Steps (Snakemake runs them)")(_step_command(_step))
 
 
+Configfiles = Annotated[
+    list[Path] | None, typer.Option("--configfile", help="As for snakemake; without it config/demo.yaml.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--config", metavar="KEY=VALUE", help="A key to lay over the file, as for snakemake."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+def _graph(configfiles: list[Path] | None, overrides: list[str] | None) -> Graph:
+    return read_graph(configfiles or [], overrides or [])
+
+
+@app.command(rich_help_panel="Tools")
+def plan(configfile: Configfiles = None, config: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what snakemake would make again, why, what that costs and what is reused."""
+    from pipeline.manage.plan import as_data, as_text
+    from pipeline.manage.plan import plan as plan_graph
+
+    graph = _graph(configfile, config)
+    planned = plan_graph(graph)
+    if as_json:
+        typer.echo(json.dumps(as_data(graph, planned), indent=1))
+        return
+    for line in as_text(graph, planned):
+        typer.echo(line)
+
+
+@app.command(rich_help_panel="Tools")
+def accept(
+    target: Annotated[str, typer.Argument(help="An artifact such as train/demo, or a step such as tokenize.")],
+    reason: Annotated[str, typer.Option(help="Why it is as good as new; recorded with your name and the time.")],
+    configfile: Configfiles = None,
+    config: Overrides = None,
+) -> None:
+    """Declare a stale artifact good as it is: nothing is made again on its account."""
+    from pipeline.manage.accept import accept as accept_artifacts
+
+    for stamped in accept_artifacts(_graph(configfile, config), target, reason):
+        typer.echo(f"{stamped.name} is accepted as {stamped.fingerprint[:12]}")
+
+
+@app.command(rich_help_panel="Tools")
+def adopt(
+    path: Annotated[Path, typer.Argument(help="A tokenizer.json, an artifact's folder, or a checkpoint's folder.")],
+    name: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="What it becomes, such as tokenizer or train/demo.")
+    ],
+    reason: Annotated[str, typer.Option(help="Where it is from and why it is good; recorded with your name and time.")],
+    move: Annotated[bool, typer.Option("--move", help="Delete the original once it is taken.")] = False,
+    configfile: Configfiles = None,
+    config: Overrides = None,
+) -> None:
+    """Register what was made elsewhere, so that its step does not run, or training goes on from a checkpoint."""
+    from pipeline.manage.adopt import adopt as adopt_path
+
+    typer.echo(adopt_path(_graph(configfile, config), path, name, reason, move))
+
+
+@app.command(rich_help_panel="Tools")
+def status(
+    configfile: Configfiles = None,
+    config: Overrides = None,
+    as_json: AsJson = False,
+    watch: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Show it again so often, until interrupted.")
+    ] = None,
+) -> None:
+    """Show how far everything is: what is made, what runs, and each training run's progress."""
+    from rich.console import Console
+
+    from pipeline.manage import board
+    from pipeline.manage.status import as_data, look
+
+    if as_json and watch is not None:
+        raise SettingsError("--watch draws for people; leave out --json, or ask again by yourself")
+    console = Console()
+    if watch is not None:
+        with suppress(KeyboardInterrupt):
+            board.watch(console, lambda: look(_graph(configfile, config)), watch)
+    elif as_json:
+        typer.echo(json.dumps(as_data(look(_graph(configfile, config))), indent=1))
+    else:
+        board.show(console, look(_graph(configfile, config)))
+
+
+@app.command(rich_help_panel="Tools")
+def prune(
+    configfile: Configfiles = None,
+    config: Overrides = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed without it.")] = False,
+    runs_too: Annotated[
+        bool, typer.Option("--runs-too", help="With --delete: also runs that took over an hour of training.")
+    ] = False,
+    older_than: Annotated[
+        float, typer.Option(min=0.0, metavar="DAYS", help="Only what has not changed for so long.")
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """List what nothing refers to: old and unfinished runs, leftovers of kills, artifacts that are no longer made."""
+    from rich.console import Console
+
+    from pipeline.manage import prune_text
+    from pipeline.manage.leftovers import find_leftovers
+    from pipeline.manage.prune import as_data
+    from pipeline.manage.prune import delete as delete_leftovers
+
+    graph = _graph(configfile, config)
+    found = find_leftovers(graph, older_than * 86400)
+    fates = list(delete_leftovers(graph.results, found.leftovers, runs_too)) if delete else []
+    if as_json:
+        typer.echo(json.dumps(as_data(found, fates), indent=1))
+        return
+    if delete:
+        words = prune_text.outcome(found, fates, graph.results)
+    else:
+        words = prune_text.listing(
+            found, graph.results, shlex.join(["python", "-m", "pipeline", *sys.argv[1:], "--delete"])
+        )
+    for part in words:
+        if isinstance(part, str):
+            typer.echo(part)  # as it is: a command is there to be copied
+        else:
+            Console().print(part)
+
+
 @app.command(rich_help_panel="Tools")
 def trace(artifact: Annotated[Path, typer.Argument(help="An artifact's folder, such as results/train/demo.")]) -> None:
     """Print what an artifact was made of, back to the raw files."""
     manifest = Artifact.open(artifact / MANIFEST).manifest
     typer.echo(f"{manifest.name}  {manifest.step}  {manifest.fingerprint[:12]}  {manifest.cost.get('started', '')}")
+    for one in manifest.accepted:
+        typer.echo(f"  accepted by {one.who} at {one.when}: {one.why} (was {one.before[:12] or 'made elsewhere'})")
     for ancestor in trace_lineage(artifact):
         source = ancestor.source
         state = "no longer there" if ancestor.missing else "changed since" if ancestor.changed else ""

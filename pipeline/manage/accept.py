@@ -1,6 +1,7 @@
 """A person's word that an artifact is as good as the one that would be made now: it is stamped with that identity."""
 
 import getpass
+import os
 import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -30,7 +31,11 @@ def accept(graph: Graph, target: str, why: str) -> Iterator[Manifest]:
 
 def acceptance(why: str, before: str) -> Acceptance:
     """Who says so, when and why."""
-    who = f"{getpass.getuser()}@{platform.node()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may have a user without a name
+        user = str(os.getuid())
+    who = f"{user}@{platform.node()}"
     return Acceptance(who=who, when=datetime.now(UTC).isoformat(timespec="seconds"), why=why, before=before)
 
 

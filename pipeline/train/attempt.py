@@ -40,6 +40,7 @@ from pipeline.train.outcome import TrainingError
 from pipeline.train.progress import Progress
 from pipeline.train.replicas import joined
 from pipeline.train.signals import Stopped, StopRequest
+from pipeline.train.slurm import restarts
 from pipeline.train.task import Task
 from pipeline.train.trainer import Trainer
 from pipeline.train.walltime import WallTime
@@ -154,7 +155,7 @@ class Attempt:
             processes=self._replicas.size,
             layout=self._layout(),
             hosts=hosts,
-            restarts=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            restarts=restarts(),
         )
 
     def _resume(self, progress: Progress) -> Position:

@@ -40,6 +40,17 @@ def job_nodes(job: str) -> int:
     return int(_ask("squeue", "--noheader", "--jobs", job, "--format", "%D").strip())
 
 
+def restarts() -> int:
+    """How often Slurm has started this process's job again; 0 outside a job, and where Slurm does not tell."""
+    if told := os.environ.get("SLURM_RESTART_COUNT"):
+        return int(told)
+    job = job_id()
+    try:
+        return int(_ask("squeue", "--noheader", "--jobs", job, "--Format", "RestartCnt")) if job else 0
+    except (SlurmError, ValueError):
+        return 0
+
+
 def has_gpus(job: str) -> bool:
     """Whether a job was given GPUs, or other generic resources. Raises SlurmError."""
     return _ask("squeue", "--noheader", "--jobs", job, "--format", "%b").strip() not in ("", "N/A", "(null)")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,14 +219,12 @@ def test_a_stage_longer_than_its_wall_time_finishes_over_several_jobs_by_one_com
         finished,
         tmp_path / "project",
         cluster,
-        model={**SLOW, "hidden_size": 512, "num_layers": 12, "intermediate_size": 2048},
-        training={"checkpoints": {**CHECKPOINTS, "interval_steps": 1000, "margin_seconds": 8}},
+        model={**SLOW, "hidden_size": 512, "num_layers": 18, "intermediate_size": 2048},
+        training={"checkpoints": {**CHECKPOINTS, "interval_steps": 1000, "margin_seconds": 30}},
     )
     training.set_profile(train_minutes=1)
-    begun = time.monotonic()
     output = training.run("--until", "train")
     starts = training.history("start")
-    assert time.monotonic() - begun > 120
     assert len(starts) >= 3
     assert [row["restarts"] for row in starts] == list(range(len(starts)))
     saves = [row["step"] for row in training.history("stop")]
