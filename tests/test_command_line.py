@@ -50,7 +50,7 @@ def download(results: Path, settings: str = json.dumps(LICENCES)) -> list[object
 
 def test_help_lists_every_step_and_every_tool() -> None:
     text = pipeline("--help").stdout
-    for name in (*STEPS, "trace", "verify", "schema", "generate"):
+    for name in (*STEPS, "plan", "status", "accept", "adopt", "trace", "verify", "prune", "schema", "generate"):
         assert re.search(rf"^\W*{name} ", text, re.MULTILINE), f"{name} is missing in the help"
     for step in STEPS.values():
         assert step.help.split(".")[0][:30] in text

@@ -2,10 +2,9 @@
 
     python tests/benchmarks/random_kills.py --kills 50
 
-Each round starts the same command; after a random time something is killed with SIGKILL: Snakemake alone, one process of
-a step, or everything at once. A demo that is finished is compared and begun anew, until there were so many kills; the
-last one runs to its end. Afterwards every file of every artifact must be as in the undisturbed run, and no artifact may
-have been made twice.
+Each round starts the same command; after a random time something is killed with SIGKILL: Snakemake alone, one process
+of a step, or everything at once. A demo that is finished is compared and begun anew, until there were so many kills; the
+last one runs to its end. Every file of every artifact must be as in the undisturbed run, and none may be made twice.
 """
 
 import argparse

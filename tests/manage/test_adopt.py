@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workplace import Workplace, has_checkpoint
 
 from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.code import ROOT
@@ -22,8 +23,6 @@ from pipeline.artifact.publish import building_folder
 from pipeline.artifact.verify import damage
 from pipeline.manage.adopt import adopt
 from pipeline.manage.places import places
-
-from .conftest import Workplace, has_checkpoint
 
 BLOCK = "tokens/docstrings/0000"
 

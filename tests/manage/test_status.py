@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from workplace import end, has_checkpoint
 
 from pipeline.artifact.code import ROOT
 from pipeline.artifact.manifest import RECORD, read_manifest, write_manifest
@@ -23,8 +24,6 @@ from pipeline.manage.run import read_run
 from pipeline.manage.status import Status, look
 from pipeline.manage.tail import last_rows
 from pipeline.train import checkpoint
-
-from .conftest import end, has_checkpoint
 
 STEPS = 40
 """Of the small project's stage."""
