@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.artifact.canonical import digest
 
@@ -31,22 +31,45 @@ def code_digest(files: dict[str, str]) -> str:
 
 def imports(path: Path, package: str) -> tuple[str, ...]:
     """The modules that a source file imports, as absolute dotted names (also those within functions)."""
-    return _imports_at(path, path.stat().st_mtime_ns, package)
+    return tuple(name for line in _read(path, path.stat().st_mtime_ns).imports for name in _absolute(line, package))
+
+
+class _Import(NamedTuple):
+    """One import statement: `from` a module so many levels up, or plainly (then there are only names)."""
+
+    level: int
+    module: str | None
+    names: tuple[str, ...]
+
+
+class _Source(NamedTuple):
+    """What counts of a source file. Not its syntax tree, which takes a hundred times as much memory."""
+
+    digest: str
+    imports: tuple[_Import, ...]
 
 
 @cache
-def _imports_at(path: Path, mtime_ns: int, package: str) -> tuple[str, ...]:
-    return tuple(name for node in ast.walk(_parse(path, mtime_ns)) for name in _imported(node, package))
+def _read(path: Path, mtime_ns: int) -> _Source:
+    tree = ast.parse(path.read_bytes())
+    digest = hashlib.sha256(_outline(tree).encode()).hexdigest()
+    return _Source(digest, tuple(line for node in ast.walk(tree) for line in _imported(node)))
 
 
-def _imported(node: ast.AST, package: str) -> Iterator[str]:
+def _imported(node: ast.AST) -> Iterator[_Import]:
     if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
+        yield _Import(0, None, tuple(alias.name for alias in node.names))
     elif isinstance(node, ast.ImportFrom):
-        relative = "." * node.level + (node.module or "")
-        base = importlib.util.resolve_name(relative, package) if node.level else relative
-        yield base
-        yield from (f"{base}.{alias.name}" for alias in node.names)
+        yield _Import(node.level, node.module or "", tuple(alias.name for alias in node.names))
+
+
+def _absolute(line: _Import, package: str) -> Iterator[str]:
+    if line.module is None:
+        yield from line.names
+        return
+    base = importlib.util.resolve_name("." * line.level + line.module, package) if line.level else line.module
+    yield base
+    yield from (f"{base}.{name}" for name in line.names)
 
 
 def _closure(module: str, root: Path) -> list[str]:
@@ -83,12 +106,7 @@ def _exists(module: str, root: Path) -> bool:
 
 
 def _digest_of_file(path: Path) -> str:
-    return _digest_at(path, path.stat().st_mtime_ns)
-
-
-@cache
-def _digest_at(path: Path, mtime_ns: int) -> str:
-    return hashlib.sha256(_outline(_parse(path, mtime_ns)).encode()).hexdigest()
+    return _read(path, path.stat().st_mtime_ns).digest
 
 
 def _outline(node: Any) -> str:
@@ -109,8 +127,3 @@ def _outline(node: Any) -> str:
 
 def _is_bare_string(line: ast.AST) -> bool:
     return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
-
-
-@cache
-def _parse(path: Path, mtime_ns: int) -> ast.Module:
-    return ast.parse(path.read_bytes())

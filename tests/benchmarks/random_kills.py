@@ -2,8 +2,8 @@
 
     python tests/benchmarks/random_kills.py --kills 50
 
-Each round starts the same command; after a random time something is killed with SIGKILL: Snakemake alone, one process
-of a step, or everything at once. A demo that is finished is compared and begun anew, until there were so many kills; the
+Each round starts the same command; after a random time something is killed with SIGKILL: Snakemake alone, a process of
+a step, or everything at once. A demo that is finished is compared and begun anew, until there were so many kills; the
 last one runs to its end. Every file of every artifact must be as in the undisturbed run, and none may be made twice.
 """
 
@@ -129,9 +129,8 @@ def main(kills: int, seed: int, most_seconds: float) -> None:
                 break
             shutil.rmtree(disturbed.results)
             seen = {}
-    print(
-        f"{sum(done.values())} kills in {time.monotonic() - begun:.0f} s; the demo finished {finished} times, each equal"
-    )
+    seconds = time.monotonic() - begun
+    print(f"{sum(done.values())} kills in {seconds:.0f} s; the demo finished {finished} times, each equal")
     print(f"artifacts that were made twice: {made_twice}")
     for what, count in sorted(done.items()):
         print(f"  {count:3} {what}")
