@@ -82,7 +82,11 @@ class Workspace:
 
     def tool(self, *arguments: str) -> str:
         """Run a tool of the command line on this configuration and return what it printed."""
-        command = [sys.executable, "-m", "pipeline", *arguments, "--configfile", str(self.folder / "config.yaml")]
+        return self.tool_without_configuration(*arguments, "--configfile", str(self.folder / "config.yaml"))
+
+    def tool_without_configuration(self, *arguments: str) -> str:
+        """Run a tool that looks at artifacts only."""
+        command = [sys.executable, "-m", "pipeline", *arguments]
         done = subprocess.run(command, cwd=self.folder, env=environment(self.root), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -163,6 +163,11 @@ def execution(pattern):
     return how
 
 
+def results_folder(wildcards):
+    """Params function: the folder that artifacts' names begin below."""
+    return RESULTS
+
+
 def growing(amount):
     """Resource function: so much at first, and as much again with each further attempt."""
     return lambda wildcards, attempt: amount * attempt

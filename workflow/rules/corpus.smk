@@ -18,7 +18,7 @@ rule download:
         settings=settings("raw/{domain}/{block}"),
         why=why("raw/{domain}/{block}"),
         execution=execution("raw/{domain}/{block}"),
-        results=RESULTS,
+        results=results_folder,
         files=files("raw/{domain}/{block}"),
     message:
         "Fetching {wildcards.domain} block {wildcards.block}{params.why}"

@@ -21,7 +21,7 @@ rule evaluate:
         settings=settings("evaluate/{stage}"),
         why=why("evaluate/{stage}"),
         execution=execution("evaluate/{stage}"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Evaluating {wildcards.stage}{params.why}"
     shell:
@@ -52,7 +52,7 @@ rule ladder:
         settings=settings("ladder"),
         why=why("ladder"),
         execution=execution("ladder"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Fitting the scaling law{params.why}"
     shell:
@@ -84,7 +84,7 @@ rule export:
         settings=settings("export/{stage}"),
         why=why("export/{stage}"),
         execution=execution("export/{stage}"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Exporting {wildcards.stage}{params.why}"
     shell:
@@ -150,7 +150,7 @@ rule report:
         settings=settings("report/{stage}"),
         why=why("report/{stage}"),
         execution=execution("report/{stage}"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Drawing the report of {wildcards.stage}{params.why}"
     shell:

@@ -18,7 +18,7 @@ rule mixture:
         settings=settings("mixture/{stage}"),
         why=why("mixture/{stage}"),
         execution=execution("mixture/{stage}"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Planning the mixture of {wildcards.stage}{params.why}"
     shell:
@@ -52,7 +52,7 @@ rule pack:
         settings=settings("shards/{stage}/{block}"),
         why=why("shards/{stage}/{block}"),
         execution=execution("shards/{stage}/{block}"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Packing {wildcards.stage} block {wildcards.block}{params.why}"
     shell:
@@ -84,7 +84,7 @@ rule validation:
         settings=settings("shards/{stage}/validation"),
         why=why("shards/{stage}/validation"),
         execution=execution("shards/{stage}/validation"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Packing the validation rows of {wildcards.stage}{params.why}"
     shell:

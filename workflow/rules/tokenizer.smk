@@ -18,7 +18,7 @@ rule tokenizer:
         settings=settings("tokenizer"),
         why=why("tokenizer"),
         execution=execution("tokenizer"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Training the tokenizer{params.why}"
     shell:
@@ -50,7 +50,7 @@ rule tokenize:
         settings=settings("tokens/{domain}/{block}"),
         why=why("tokens/{domain}/{block}"),
         execution=execution("tokens/{domain}/{block}"),
-        results=RESULTS,
+        results=results_folder,
     message:
         "Tokenizing {wildcards.domain} block {wildcards.block}{params.why}"
     shell:

@@ -25,7 +25,7 @@ rule train:
         settings=settings("train/{stage}"),
         why=why("train/{stage}"),
         execution=execution("train/{stage}"),
-        results=RESULTS,
+        results=results_folder,
         rebuild=GRAPH.project.workflow.rebuild,
     message:
         "Training {wildcards.stage}{params.why}"

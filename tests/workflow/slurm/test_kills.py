@@ -103,6 +103,20 @@ def test_a_cancelled_job_is_tried_again_and_continues(training: Training, undist
     assert training.weights() == undisturbed(1)
 
 
+def test_a_job_whose_time_is_over_is_tried_again_and_continues(
+    training: Training, undisturbed: Callable[[int], str]
+) -> None:
+    """Its end comes before training expects it: an administrator may do that."""
+
+    def shorten(job: dict[str, str]) -> None:
+        training.cluster.command("scontrol", "update", f"jobid={job['JobId']}", "endtime=now+1")
+        training.cluster.wait(job["JobId"], ("TIMEOUT", "FAILED", "COMPLETED"), 90)
+
+    disturb(training, shorten)
+    assert training.jobs("train")[0]["JobState"] in ("TIMEOUT", "FAILED", "COMPLETED")
+    assert training.weights() == undisturbed(1)
+
+
 def test_a_killed_trainer_is_tried_again_and_continues(training: Training, undisturbed: Callable[[int], str]) -> None:
     def kill(job: dict[str, str]) -> None:
         (lease,) = training.results.glob("train/small.building-*/run/lease.json")
