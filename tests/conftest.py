@@ -115,3 +115,10 @@ class SmallProject:
 def small_project(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
     """The small project, shared by all tests: take copies of what you change."""
     return SmallProject(tmp_path_factory.mktemp("small") / "results")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process runs all tests of a file, and one all that need Slurm: a second cluster would be in its way."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent.name == "slurm" else item.path.name))
