@@ -1,8 +1,8 @@
 """A plan of 2,500 raw files stays small, with and without what an earlier run left."""
 
-import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,13 @@ from synthetic import large_workspace, record_everything
 from workspace import ROOT, Workspace, environment
 
 MOST_BYTES = 200_000_000
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""Starts a command from a small process: the peak of one that the tests start would be that of the tests."""
 
 
 @pytest.fixture
@@ -22,12 +29,12 @@ def dry_run(workspace: Workspace) -> tuple[str, int]:
     """What a dry run with the Slurm profile prints, and its peak memory in bytes."""
     command = [*workspace.command("-n", "--quiet", "rules")]
     command[command.index(str(ROOT / "profiles" / "local"))] = str(ROOT / "profiles" / "slurm")
-    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(ROOT))
-    assert done.stdout is not None
-    output = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    assert status == 0, output
-    return output, usage.ru_maxrss * 1024
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, env=environment(ROOT)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    output, _, peak = done.stdout.rpartition("peak ")
+    return output + done.stderr, int(peak) * 1024
 
 
 @pytest.mark.parametrize("recorded", [False, True], ids=["nothing was made", "everything was made"])
