@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.train.outcome import OUTCOME
+from pipeline.train.task import LAUNCH
 
 
 def ending(run: Path, history: Sequence[dict[str, Any]], goes_on: bool) -> str | None:
@@ -41,7 +42,9 @@ def _told(rows: Sequence[dict[str, Any]]) -> str | None:
 
 def _outcome(run: Path, since: float) -> str | None:
     """What one of several processes told as they ended, unless it is of an attempt before `since`."""
-    path = run / OUTCOME
+    path = next(run.glob(f"{LAUNCH}*/{OUTCOME}"), None)  # a launch removes those before it
+    if path is None:
+        return None
     try:
         if path.stat().st_mtime < since:
             return None

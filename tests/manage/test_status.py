@@ -24,6 +24,8 @@ from pipeline.manage.run import read_run
 from pipeline.manage.status import Status, look
 from pipeline.manage.tail import last_rows
 from pipeline.train import checkpoint
+from pipeline.train.outcome import OUTCOME
+from pipeline.train.task import LAUNCH
 
 STEPS = 40
 """Of the small project's stage."""
@@ -199,7 +201,8 @@ def test_damaged_run_folders_break_nothing(workplace: Any) -> None:
     (folder / "run/step-000000004").mkdir()
     (folder / "run/step-x").mkdir()
     (folder / "run/step-x/complete.json").write_text("{}")
-    for name in ("lease.json", "history.jsonl", "metrics.jsonl", "validation.jsonl", "outcome.json"):
+    for name in ("lease.json", "history.jsonl", "metrics.jsonl", "validation.jsonl", f"{LAUNCH}abc/{OUTCOME}"):
+        (folder / "run" / name).parent.mkdir(exist_ok=True)
         (folder / "run" / name).write_bytes(b'{"step": 3, "event": "start"}\n[1]\n{"step": "x"}\n\xff\x00\n{"st')
     (one,) = status_of(workplace, "train/small").runs
     assert (one.step, one.loss, one.checkpoint, one.attempts, one.holder) == (3, None, None, 1, None)
@@ -208,7 +211,8 @@ def test_damaged_run_folders_break_nothing(workplace: Any) -> None:
 
 def test_what_several_processes_told_as_they_ended_is_told(tmp_path: Path) -> None:
     history = [{"event": "start", "step": 4, "time": "2026-01-01T00:00:00+00:00"}]
-    outcome = tmp_path / "outcome.json"
+    outcome = tmp_path / f"{LAUNCH}abc" / OUTCOME
+    outcome.parent.mkdir()
     outcome.write_text(json.dumps({"kind": "died", "rank": 1, "size": 2, "host": "n1", "code": -9}))
     assert ending(tmp_path, history, goes_on=False) == "process 1 of 2 on n1 died (exit code -9)"
     assert ending(tmp_path, history, goes_on=True) is None
