@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def lock_path(results: Path, name: str) -> Path:
+    """The file whose lock guards an artifact."""
+    return results / ".locks" / f"{name.replace('/', '.')}.lock"
+
+
 @contextmanager
 def exclusive(results: Path, name: str, wait: bool = True) -> Iterator[None]:
     """Hold the artifact `name` while the block runs; wait, and say so, while another process holds it.
@@ -16,7 +21,7 @@ def exclusive(results: Path, name: str, wait: bool = True) -> Iterator[None]:
 
     An orchestrator that was killed leaves its jobs running: the next one waits for them here and finds their work done.
     """
-    path = results / ".locks" / f"{name.replace('/', '.')}.lock"
+    path = lock_path(results, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:

@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.train.lease import DEAD_AFTER_SECONDS, read_lease
-
-LEASE = "lease.json"
+from pipeline.artifact.lock import lock_path
+from pipeline.train.lease import DEAD_AFTER_SECONDS, LEASE, process_start, read_lease
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ def lease_holder(run: Path) -> Holder | None:
         return None
     silent = time.time() - lease["heartbeat"]
     if lease["host"] == platform.node():
-        alive = _runs(lease["pid"], lease.get("process_start"))
+        start = process_start(lease["pid"])
+        alive = start is not None and start == lease.get("process_start")
     else:
         alive = silent < DEAD_AFTER_SECONDS
     return Holder(lease["host"], lease["pid"], lease.get("job"), alive, silent)
@@ -48,7 +48,7 @@ def lock_holder(results: Path, name: str) -> str | None:
     Asks for a shared lock without waiting and gives it back at once: a step that starts in between waits for that long.
     """
     try:
-        with (results / ".locks" / f"{name.replace('/', '.')}.lock").open() as file:
+        with lock_path(results, name).open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -56,12 +56,3 @@ def lock_holder(results: Path, name: str) -> str | None:
     except OSError:
         return None  # never made, or not to be read: then nobody can be named
     return None
-
-
-def _runs(pid: int, start: str | None) -> bool:
-    """Whether a process of this host is still the one that began at `start`, in the kernel's ticks."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return False
-    return fields[0] != "Z" and fields[19] == start

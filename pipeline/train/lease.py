@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pipeline.artifact.files import ArtifactError, write_atomic
 
+LEASE = "lease.json"
 HEARTBEAT_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 90.0
 """A holder on another host counts as dead when its heartbeat does not change for so long."""
@@ -29,13 +30,13 @@ class Lease:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "lease.json"
+        self._path = folder / LEASE
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._me = {
             "host": platform.node(),
             "pid": os.getpid(),
-            "process_start": _process_start(os.getpid()),
+            "process_start": process_start(os.getpid()),
             "job": os.environ.get("SLURM_JOB_ID"),
         }
 
@@ -72,7 +73,7 @@ class Lease:
     def _is_alive(self, holder: dict[str, Any]) -> bool:
         """Whether a lease's holder still runs: by its process on this host, by its heartbeat on another."""
         if holder["host"] == self._me["host"]:
-            start = _process_start(holder["pid"])
+            start = process_start(holder["pid"])
             return start is not None and start == holder.get("process_start")
         if time.time() - holder["heartbeat"] > FORGOTTEN_AFTER_SECONDS:
             return False
@@ -124,7 +125,7 @@ def _name(holder: dict[str, Any]) -> str:
     return f"process {holder['pid']} on {holder['host']}{job}"
 
 
-def _process_start(pid: int) -> str | None:
+def process_start(pid: int) -> str | None:
     """When a process of this host began, in the kernel's ticks: tells it from a later one with the same number."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

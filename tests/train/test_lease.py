@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.artifact.files import ArtifactError
-from pipeline.train.lease import DEAD_AFTER_SECONDS, FORGOTTEN_AFTER_SECONDS, Lease, _process_start, read_lease
+from pipeline.train.lease import DEAD_AFTER_SECONDS, FORGOTTEN_AFTER_SECONDS, Lease, process_start, read_lease
 
 
 def _write(folder: Path, **changed: Any) -> None:
@@ -32,7 +32,7 @@ def test_a_lease_names_its_holder_while_it_is_held(tmp_path: Path) -> None:
 
 def test_a_dead_process_is_taken_over_and_a_living_one_refused(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        _write(tmp_path, pid=process.pid, process_start=_process_start(process.pid))
+        _write(tmp_path, pid=process.pid, process_start=process_start(process.pid))
         words = f"process {process.pid} on .* is training this run; wait for it or end it"
         with pytest.raises(ArtifactError, match=words), Lease(tmp_path):
             pass
