@@ -116,7 +116,7 @@ class Graph:
         node = self.nodes[name]
         if any(self.state(one).runs and _written(self.manifest(one)) == self._written[one] for one in node.inputs):
             return False  # it is not made again yet
-        records = [recorded(self.folder(one)) for one in node.inputs]
+        records = [recorded(self.folder(one)) if self.state(one).runs else self.record(one) for one in node.inputs]
         if not all(records):
             return False
         inputs = (source_of(STEPS[record.step].role, record) for record in records if record)

@@ -36,6 +36,17 @@ class Identity:
         """What an unfinished run is continued by: the code may change under it, settings and inputs may not."""
         return digest(self._made_of())
 
+    def fields(self) -> dict[str, Any]:
+        """What the record of an artifact of this identity says of it."""
+        return {
+            "step": self.step,
+            "fingerprint": self.fingerprint,
+            "settings": dict(self.settings),
+            "code": self.code,
+            "code_files": dict(self.code_files),
+            "inputs": self.inputs,
+        }
+
     def _made_of(self) -> dict[str, Any]:
         inputs = [[source.role, source.artifact, source.content] for source in self.inputs]
         return {"step": self.step, "settings": dict(self.settings), "inputs": inputs}

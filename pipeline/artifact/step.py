@@ -151,13 +151,8 @@ def _build(
     )
     counts = builder(build)
     manifest = Manifest(
-        step=request.step,
+        **identity.fields(),
         name=request.name,
-        fingerprint=identity.fingerprint,
-        settings=dict(request.settings),
-        code=identity.code,
-        code_files=dict(identity.code_files),
-        inputs=identity.inputs,
         files=entries(building),
         counts=dict(counts),
         cost=meter.read(),

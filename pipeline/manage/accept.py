@@ -74,11 +74,7 @@ def _stamped(graph: Graph, name: str, planned: Identity, why: str) -> Manifest:
         raise ArtifactError(f"{name}: {path} {what}; run the workflow to make it again")
     stamped = record.model_copy(
         update={
-            "fingerprint": planned.fingerprint,
-            "settings": dict(planned.settings),
-            "code": planned.code,
-            "code_files": dict(planned.code_files),
-            "inputs": planned.inputs,
+            **planned.fields(),
             "accepted": (*record.accepted, acceptance(why, record.fingerprint)),
         }
     )

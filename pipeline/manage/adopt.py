@@ -11,10 +11,10 @@ from pipeline.artifact.manifest import MANIFEST, RECORD, Manifest
 from pipeline.artifact.publish import WORKING, building_folder, declare, entries, seal, swap_in
 from pipeline.graph import Graph
 from pipeline.manage.accept import acceptance
-from pipeline.manage.checkpoints import COMPLETE
 from pipeline.manage.holder import lease_holder
 from pipeline.manage.offer import Offer, offer
 from pipeline.manage.transfer import bring, give_up
+from pipeline.train.checkpoints import COMPLETE
 
 ADOPTABLE = ("tokenizer", "tokenize", "train")
 """The steps whose artifacts people bring along: what they make is costly, and checked before it is used."""
@@ -32,9 +32,8 @@ def adopt(graph: Graph, source: Path, name: str, why: str, move: bool = False) -
             planned = _planned(graph, name)
             _require_rest(building_folder(graph.folder(name), planned.run) / WORKING)
             if (source / COMPLETE).exists():
-                from pipeline.manage.adopt_checkpoint import (
-                    adopt_checkpoint,
-                )  # with torch, which the others do not need
+                # With torch, which the others do not need.
+                from pipeline.manage.adopt_checkpoint import adopt_checkpoint
 
                 return adopt_checkpoint(graph, planned, source, name, why, move)
             return _adopt(graph, planned, source, name, why, move)
@@ -73,13 +72,8 @@ def _manifest(found: Offer, planned: Identity, name: str, building: Path, why: s
                 "copy the artifact again from where it was made"
             )
     return Manifest(
-        step=planned.step,
+        **planned.fields(),
         name=name,
-        fingerprint=planned.fingerprint,
-        settings=dict(planned.settings),
-        code=planned.code,
-        code_files=dict(planned.code_files),
-        inputs=planned.inputs,
         files=measured,
         counts=dict(found.counts),
         cost=found.record.cost if found.record else {},

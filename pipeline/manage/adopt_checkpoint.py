@@ -9,9 +9,10 @@ from pipeline.artifact.fingerprint import Identity
 from pipeline.artifact.publish import WORKING, building_folder
 from pipeline.graph import Graph
 from pipeline.manage.accept import acceptance
-from pipeline.manage.checkpoints import PARTIAL, newest_checkpoint
+from pipeline.manage.checkpoints import newest_checkpoint
 from pipeline.manage.transfer import bring, give_up
-from pipeline.train.checkpoint import Saved, checkpoint_folder, read_checkpoint
+from pipeline.train.checkpoint import Saved, read_checkpoint
+from pipeline.train.checkpoints import checkpoint_folder, partial_folder
 from pipeline.train.history import record
 
 LOGS = ("metrics.jsonl", "validation.jsonl", "skipped.jsonl")
@@ -56,7 +57,7 @@ def _require_use(graph: Graph, planned: Identity, saved: Saved, name: str, run: 
 
 def _bring(files: dict[str, Path], folder: Path) -> None:
     """Put a checkpoint in place, whole or not at all."""
-    partial = folder.with_name(f".{folder.name}{PARTIAL}")
+    partial = partial_folder(folder)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         bring(files, partial)

@@ -1,14 +1,10 @@
-"""The checkpoints on a run's way, found by their names alone: to read what is in them takes torch."""
+"""The checkpoint that a run would go on from, found by its name alone: to read what is in it takes torch."""
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-COMPLETE = "complete.json"
-"""Without this file a checkpoint does not count."""
-PREFIX = "step-"
-PARTIAL = ".partial"
-"""How the names of those end that are being written, or were when the process was killed."""
+from pipeline.train.checkpoints import COMPLETE, PREFIX
 
 
 @dataclass(frozen=True)
@@ -31,13 +27,3 @@ def newest_checkpoint(run: Path) -> Checkpoint | None:
         if step.isdigit():
             return Checkpoint(int(step), time.time() - written)
     return None
-
-
-def on_the_way(run: Path) -> list[Path]:
-    """The folders of all checkpoints in a run directory, oldest first."""
-    return sorted(path for path in run.glob(f"{PREFIX}*") if path.is_dir() and not path.is_symlink())
-
-
-def is_partial(path: Path) -> bool:
-    """Whether a folder is what a killed process left of a checkpoint."""
-    return path.name.startswith(f".{PREFIX}") and path.name.endswith(PARTIAL)

@@ -1,6 +1,8 @@
 """What making an artifact again will cost: as last time, as another of its kind, or from counts of FLOPs and bytes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.allocation import layout_of
 from pipeline.artifact.cost import seconds_taken
@@ -47,7 +49,7 @@ def cost_of(graph: Graph, name: str) -> Cost:
     if like is None:
         seconds, size, ground = _seconds(graph, node), _bytes(graph, node), "estimated"
     else:
-        scale = _work(node) / (_recorded_work(like) or 1.0)
+        scale = _work(node.step, node.settings) / _work(like.step, like.settings)
         seconds, size = seconds_taken(like) * scale, sum(entry.size for entry in like.files)
         ground = "as last time" if like is before else f"as {like.name} took"
     return Cost(seconds, seconds * _gpus(node, before) / 3600, size, ground)
@@ -61,13 +63,9 @@ def _gpus(node: Node, before: Manifest | None) -> int:
     return 0 if layout.device == "cpu" else layout.world_size
 
 
-def _work(node: Node) -> float:
+def _work(step: str, settings: Mapping[str, Any]) -> float:
     """How much a step has to do, in a unit of its own; 1 where it cannot be told from its settings."""
-    return _training_flops(TrainStep.parse(node.settings)) if node.step == "train" else 1.0
-
-
-def _recorded_work(record: Manifest) -> float:
-    return _training_flops(TrainStep.parse(record.settings)) if record.step == "train" else 1.0
+    return _training_flops(TrainStep.parse(settings)) if step == "train" else 1.0
 
 
 def _training_flops(settings: TrainStep) -> float:

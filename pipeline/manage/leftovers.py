@@ -12,12 +12,12 @@ from pipeline.artifact.manifest import Manifest
 from pipeline.artifact.publish import WORKING, aside_folder, building_folder
 from pipeline.artifact.verify import damage, recorded
 from pipeline.graph import Graph
-from pipeline.manage.checkpoints import is_partial, on_the_way
 from pipeline.manage.holder import lease_holder, lock_holder
 from pipeline.manage.places import Place, places
 from pipeline.manage.references import content_of, referred
 from pipeline.manage.tree import Measure, below, measure
 from pipeline.steps import STEPS
+from pipeline.train.checkpoints import checkpoints, is_partial
 from pipeline.train.lines import JsonLines
 
 Kind = Literal["aside", "unfinished", "not made here", "checkpoint", "temporary"]
@@ -142,7 +142,9 @@ class _Search:
         record = self._records.get(place.path)
         if place.kind != "artifact" or record is None or any(damage(place.path, record)):
             return
-        for path in on_the_way(place.path / WORKING):
+        for path in checkpoints(place.path / WORKING):
+            if path.is_symlink():
+                continue
             yield Leftover(path, place.name, "checkpoint", "on the way of a run that is finished", measure(path))
 
     @staticmethod

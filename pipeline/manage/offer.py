@@ -11,8 +11,8 @@ from pipeline.artifact.fingerprint import Identity
 from pipeline.artifact.manifest import RECORD, Acceptance, Entry, Manifest, read_manifest
 from pipeline.artifact.publish import WORKING
 from pipeline.artifact.verify import damage
-from pipeline.manage.checkpoints import PREFIX
 from pipeline.nodes import Node
+from pipeline.train.checkpoints import PREFIX
 
 TOKENIZER = "tokenizer.json"
 LOGS = ("history.jsonl", "metrics.jsonl", "validation.jsonl", "skipped.jsonl", "tensorboard")

@@ -3,15 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.artifact.change import Change
+from pipeline.artifact.fingerprint import Identity
 from pipeline.artifact.publish import WORKING, building_folder
 from pipeline.artifact.state import find_made
 from pipeline.graph import Graph
+from pipeline.manage.checkpoints import newest_checkpoint
 from pipeline.manage.cost import Cost, cost_of
 from pipeline.manage.words import bytes_in_words, seconds_in_words
 from pipeline.steps import STEPS
+from pipeline.train.checkpoints import PREFIX
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,16 @@ def _reuse(graph: Graph, name: str) -> str:
         return "ends at once where what it is made of comes out as it was"
     if planned and find_made(graph.folder(name), planned):
         return "a whole copy is kept beside it and is put back"
-    if step.resumes and planned and (begun := _last_checkpoint(graph, name, planned.run)):
-        return f"an unfinished run goes on from its checkpoint {begun}"
+    if step.resumes and planned and (begun := newest_checkpoint(_run(graph, name, planned))):
+        return f"an unfinished run goes on from its checkpoint {PREFIX}{begun.step:09d}"
     if all(change.kind == "lost" for change in state.changes) and (step.keeps or step.resumes):
         return "only what is lost is made again"
     return "the old run is kept aside" if step.resumes and graph.record(name) else ""
 
 
-def _last_checkpoint(graph: Graph, name: str, run: str) -> str | None:
-    found = sorted((building_folder(graph.folder(name), run) / WORKING).glob("step-*/complete.json"))
-    return found[-1].parent.name if found else None
+def _run(graph: Graph, name: str, planned: Identity) -> Path:
+    """The run directory of a training stage that is not finished."""
+    return building_folder(graph.folder(name), planned.run) / WORKING
 
 
 def _lines(one: Planned) -> Iterator[str]:

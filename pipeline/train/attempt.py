@@ -22,14 +22,13 @@ from pipeline.shards.batches import batches
 from pipeline.train.checkpoint import (
     Position,
     Saved,
-    checkpoint_folder,
-    checkpoints,
     load_checkpoint,
     newest_whole,
     prune_checkpoints,
     save_checkpoint,
     writing,
 )
+from pipeline.train.checkpoints import checkpoint_folder, checkpoints
 from pipeline.train.device import compute_dtype, peak_flops
 from pipeline.train.engine import TorchEngine
 from pipeline.train.history import count_attempts, longest_save, record

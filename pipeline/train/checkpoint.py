@@ -22,9 +22,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from pipeline.artifact.canonical import canonical_json
 from pipeline.artifact.files import ArtifactError, sha256_of, sync_file, sync_folder, write_atomic
-
-COMPLETE = "complete.json"
-PREFIX = "step-"
+from pipeline.train.checkpoints import COMPLETE, checkpoints, is_partial, partial_folder
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], position: Position, set
     `state` is a nested dict of tensors; `settings` is what the run is of, compared when it is loaded.
     Raises ArtifactError if it cannot be written; nothing is left of it then.
     """
-    partial = _partial(folder)
+    partial = partial_folder(folder)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with writing(folder):
@@ -134,16 +132,6 @@ def load_checkpoint(saved: Saved, state: dict[str, Any], settings: dict[str, Any
     return saved.position
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints below a folder, oldest first."""
-    return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
-
-
-def checkpoint_folder(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
-    return folder / f"{PREFIX}{step:09d}"
-
-
 def prune_checkpoints(newest: Path, keep_last: int) -> None:
     """Delete all but the last `keep_last` checkpoints up to `newest`, and what a killed process left half-written.
 
@@ -151,12 +139,8 @@ def prune_checkpoints(newest: Path, keep_last: int) -> None:
     """
     for path in [path for path in checkpoints(newest.parent) if path <= newest][:-keep_last]:
         shutil.rmtree(path)
-    for path in newest.parent.glob(_partial(newest).name.replace(newest.name, f"{PREFIX}*")):
+    for path in filter(is_partial, list(newest.parent.iterdir())):
         shutil.rmtree(path)
-
-
-def _partial(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.partial")
 
 
 def _write_tensors(folder: Path, state: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from pipeline.artifact.manifest import RECORD, read_manifest, write_manifest
 from pipeline.artifact.publish import aside_folder, building_folder
 from pipeline.manage.leftovers import Leftover, find_leftovers
 from pipeline.manage.prune import delete
-from pipeline.train.checkpoint import Position, checkpoints, save_checkpoint
+from pipeline.train.checkpoint import Position, save_checkpoint
+from pipeline.train.checkpoints import checkpoints
 
 OLD_RUN = "0" * 12
 

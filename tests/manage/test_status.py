@@ -23,7 +23,7 @@ from pipeline.manage.queue import comment_of, jobs_here
 from pipeline.manage.run import read_run
 from pipeline.manage.status import Status, look
 from pipeline.manage.tail import last_rows
-from pipeline.train import checkpoint
+from pipeline.train import checkpoints
 from pipeline.train.outcome import OUTCOME
 from pipeline.train.task import LAUNCH
 
@@ -236,20 +236,17 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
 
 
 def test_names_are_those_that_training_writes() -> None:
-    """They are written twice because what writes them needs torch."""
+    """The name of the mixture's row is written twice because what writes it needs torch."""
     assert run.MIXTURE == MIXTURE
-    from pipeline.manage import checkpoints
-
-    assert (checkpoints.COMPLETE, checkpoints.PREFIX) == (checkpoint.COMPLETE, checkpoint.PREFIX)
-    assert checkpoints.is_partial(checkpoint._partial(checkpoint.checkpoint_folder(Path("run"), 4)))
+    assert checkpoints.is_partial(checkpoints.partial_folder(checkpoints.checkpoint_folder(Path("run"), 4)))
 
 
 def test_the_newest_checkpoint_is_the_last_that_is_complete(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) is None
     for step in (4, 8, 12):
-        checkpoint.checkpoint_folder(tmp_path, step).mkdir()
+        checkpoints.checkpoint_folder(tmp_path, step).mkdir()
     for step in (4, 8):
-        (checkpoint.checkpoint_folder(tmp_path, step) / "complete.json").touch()
+        (checkpoints.checkpoint_folder(tmp_path, step) / "complete.json").touch()
     newest = newest_checkpoint(tmp_path)
     assert newest is not None
     assert newest.step == 8

@@ -13,16 +13,14 @@ import torch
 
 from pipeline.artifact.files import ArtifactError, sha256_of
 from pipeline.train.checkpoint import (
-    COMPLETE,
     Position,
-    checkpoint_folder,
-    checkpoints,
     load_checkpoint,
     newest_whole,
     prune_checkpoints,
     read_checkpoint,
     save_checkpoint,
 )
+from pipeline.train.checkpoints import COMPLETE, checkpoint_folder, checkpoints
 
 SETTINGS = {"training": {"lr": 0.1, "seed": 0}}
 TENSORS = "model-00001-of-00001.safetensors"

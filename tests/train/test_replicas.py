@@ -18,7 +18,8 @@ from pipeline.artifact.files import ArtifactError, sha256_of
 from pipeline.artifact.publish import listed_files
 from pipeline.settings.base import SettingsError
 from pipeline.settings.training import TrainStep
-from pipeline.train.checkpoint import checkpoints, read_checkpoint
+from pipeline.train.checkpoint import read_checkpoint
+from pipeline.train.checkpoints import checkpoints
 from pipeline.train.outcome import TrainingError
 from pipeline.train.task import Task
 

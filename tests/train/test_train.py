@@ -19,7 +19,8 @@ from pipeline.artifact.artifact import Artifact
 from pipeline.artifact.files import ArtifactError, sha256_of
 from pipeline.artifact.publish import listed_files
 from pipeline.settings.base import SettingsError
-from pipeline.train.checkpoint import checkpoints, read_checkpoint
+from pipeline.train.checkpoint import read_checkpoint
+from pipeline.train.checkpoints import checkpoints
 from pipeline.train.engine import TorchEngine
 from pipeline.train.outcome import TrainingError
 from pipeline.train.schedule import learning_rate, mtp_weight

@@ -58,13 +58,8 @@ def _record(graph: Graph, name: str) -> None:
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
         (folder / relative).write_text(name)
     record = Manifest(
-        step=node.step,
+        **planned.fields(),
         name=name,
-        fingerprint=planned.fingerprint,
-        settings=dict(planned.settings),
-        code=planned.code,
-        code_files=dict(planned.code_files),
-        inputs=planned.inputs,
         files=tuple(Entry.of(folder, relative) for relative in files),
         counts={},
         cost={"seconds": 1.0},
