@@ -39,6 +39,18 @@ def acceptance(why: str, before: str) -> Acceptance:
     return Acceptance(who=who, when=datetime.now(UTC).isoformat(timespec="seconds"), why=why, before=before)
 
 
+def planned_now(graph: Graph, name: str) -> Identity:
+    """What an artifact would be made of now. Raises ArtifactError if an input of it is still to come."""
+    planned = graph.planned(name)
+    if planned is None:
+        unsettled = [one for one in graph.nodes[name].inputs if not graph.settled(one)]
+        raise ArtifactError(
+            f"{name} is made of {', '.join(unsettled)}, which is stale or missing itself; "
+            "make, accept or adopt that first"
+        )
+    return planned
+
+
 def _stale(graph: Graph, target: str) -> list[str]:
     names = [target] if target in graph.nodes else graph.named(target)
     if not names:
@@ -54,12 +66,7 @@ def _stale(graph: Graph, target: str) -> list[str]:
 
 
 def _stamp(graph: Graph, name: str, why: str) -> Manifest:
-    planned = graph.planned(name)
-    if planned is None:
-        unsettled = [one for one in graph.nodes[name].inputs if not graph.settled(one)]
-        raise ArtifactError(
-            f"{name} is made of {', '.join(unsettled)}, which is stale or missing itself; accept or make that first"
-        )
+    planned = planned_now(graph, name)
     try:
         with exclusive(graph.results, name, wait=False):
             return _stamped(graph, name, planned, why)

@@ -10,7 +10,7 @@ from pipeline.artifact.lock import exclusive
 from pipeline.artifact.manifest import MANIFEST, RECORD, Manifest
 from pipeline.artifact.publish import WORKING, building_folder, declare, entries, seal, swap_in
 from pipeline.graph import Graph
-from pipeline.manage.accept import acceptance
+from pipeline.manage.accept import acceptance, planned_now
 from pipeline.manage.holder import lease_holder
 from pipeline.manage.offer import Offer, offer
 from pipeline.manage.transfer import bring, give_up
@@ -29,7 +29,7 @@ def adopt(graph: Graph, source: Path, name: str, why: str, move: bool = False) -
     _require_sense(graph, source, name, why, move)
     try:
         with exclusive(graph.results, name, wait=False):
-            planned = _planned(graph, name)
+            planned = planned_now(graph, name)
             _require_rest(building_folder(graph.folder(name), planned.run) / WORKING)
             if (source / COMPLETE).exists():
                 # With torch, which the others do not need.
@@ -108,17 +108,6 @@ def _require_sense(graph: Graph, source: Path, name: str, why: str, move: bool) 
         raise ArtifactError(
             f"{source} is a part of the artifact in {whole}; leave out --move, so that that stays whole"
         )
-
-
-def _planned(graph: Graph, name: str) -> Identity:
-    planned = graph.planned(name)
-    if planned is None:
-        unsettled = [one for one in graph.nodes[name].inputs if not graph.settled(one)]
-        raise ArtifactError(
-            f"{name} is made of {', '.join(unsettled)}, which is stale or missing itself; "
-            "make, accept or adopt that first"
-        )
-    return planned
 
 
 def _require_rest(run: Path) -> None:

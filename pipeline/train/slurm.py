@@ -28,7 +28,7 @@ def job_end(job: str) -> float | None:
     told = os.environ.get("SLURM_JOB_END_TIME", "")
     if told.isdigit():
         return float(told)
-    text = _ask("squeue", "--noheader", "--jobs", job, "--format", "%e").strip()
+    text = _told_of(job, "EndTime")
     try:
         return datetime.fromisoformat(text).timestamp()  # without a zone: the local time of this machine
     except ValueError:
@@ -37,7 +37,7 @@ def job_end(job: str) -> float | None:
 
 def job_nodes(job: str) -> int:
     """How many nodes a job has. Raises SlurmError."""
-    return int(_ask("squeue", "--noheader", "--jobs", job, "--format", "%D").strip())
+    return int(_told_of(job, "NumNodes"))
 
 
 def restarts() -> int:
@@ -46,14 +46,14 @@ def restarts() -> int:
         return int(told)
     job = job_id()
     try:
-        return int(_ask("squeue", "--noheader", "--jobs", job, "--Format", "RestartCnt")) if job else 0
+        return int(_told_of(job, "RestartCnt")) if job else 0
     except (SlurmError, ValueError):
         return 0
 
 
 def has_gpus(job: str) -> bool:
     """Whether a job was given GPUs, or other generic resources. Raises SlurmError."""
-    return _ask("squeue", "--noheader", "--jobs", job, "--format", "%b").strip() not in ("", "N/A", "(null)")
+    return _told_of(job, "tres-per-node") not in ("", "N/A", "(null)")
 
 
 def requeue(job: str) -> None:
@@ -82,6 +82,11 @@ def _address(node: str) -> str:
         fields = dict(field.partition("=")[::2] for field in _ask("scontrol", "show", "node", node).split())
         return fields["NodeAddr"]
     return node
+
+
+def _told_of(job: str, field: str) -> str:
+    """One field of a job, as squeue calls it."""
+    return _ask("squeue", "--noheader", "--jobs", job, "--Format", field).strip()
 
 
 def _ask(*command: str) -> str:
